@@ -1,1 +1,63 @@
-//! To be written.
+#![doc = include_str!("../README.md")]
+
+mod anchor;
+mod beam;
+mod config;
+mod entry;
+mod graph;
+mod insert;
+mod level;
+mod lists;
+mod memory;
+mod prefetch;
+mod reclaim;
+mod scorer;
+mod scratch;
+mod search;
+mod select;
+mod snapshot;
+mod sync;
+mod validate;
+mod visited;
+
+pub use config::{ConfigError, GraphConfig, MAX_LEVEL, MAX_M0, MAX_NODE};
+pub use graph::{Graph, GraphState};
+pub use level::LevelDraw;
+pub use memory::{GraphMemory, Memory, MemoryError};
+pub use scorer::{Scorer, Space};
+pub use scratch::Scratch;
+pub use snapshot::{OpenError, Table};
+pub use validate::{Fault, Report};
+
+/// A node: dense numbers from 0 that the caller gives out.
+pub type NodeId = u32;
+
+/// A node and how far it is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Neighbor {
+    /// The node.
+    pub node: NodeId,
+    /// Its distance; smaller is nearer.
+    pub distance: f32,
+}
+
+/// Why a node was not inserted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InsertError {
+    /// The id is too large for an edge.
+    #[error("node id {node} is above {max}", max = MAX_NODE)]
+    NodeId {
+        /// The id.
+        node: NodeId,
+    },
+    /// The node is in the graph already.
+    #[error("node {node} is in the graph already")]
+    Present {
+        /// The id.
+        node: NodeId,
+    },
+    /// A table cannot grow.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+}

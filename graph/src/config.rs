@@ -1,0 +1,121 @@
+//! What shapes a graph, checked once.
+
+use crate::NodeId;
+
+/// Most neighbors that a list may be configured to hold: a block stays within eight cache lines.
+pub const MAX_M0: usize = 128;
+
+/// Highest level a node can have. With M = 2, the smallest allowed, 2^15 nodes share each node of this
+/// level on average, and a taller hierarchy would only add hops.
+pub const MAX_LEVEL: u8 = 15;
+
+/// Largest node id: one bit of an id's word marks anchored edges, and the all-ones word an empty place.
+pub const MAX_NODE: NodeId = (1 << 31) - 2;
+
+/// Why a configuration was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// `m` is outside its range.
+    #[error("m = {m} is outside 2..={max}", max = MAX_M0 / 2)]
+    M {
+        /// The refused value.
+        m: usize,
+    },
+    /// `m0` is outside its range.
+    #[error("m0 = {m0} is outside m..={max} (m = {m})", max = MAX_M0)]
+    M0 {
+        /// The refused value.
+        m0: usize,
+        /// The `m` it was given with.
+        m: usize,
+    },
+    /// `ef_construction` is zero.
+    #[error("ef_construction must be at least 1")]
+    EfConstruction,
+}
+
+/// Shape and effort of a graph. Made by [`GraphConfig::new`], which checks it.
+///
+/// ```
+/// use orthant_graph::GraphConfig;
+/// let config = GraphConfig::new(16, 200)?;
+/// assert_eq!((config.m(), config.m0(), config.ef_construction()), (16, 32, 200));
+/// assert!(GraphConfig::new(1, 200).is_err());
+/// # Ok::<(), orthant_graph::ConfigError>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct GraphConfig {
+    m: usize,
+    m0: usize,
+    ef_construction: usize,
+    keep_pruned: bool,
+}
+
+impl GraphConfig {
+    /// `m` neighbors on levels >= 1, `2 m` on level 0, and a beam of `ef_construction` while inserting.
+    ///
+    /// # Errors
+    /// `m` outside `2..=64`, or `ef_construction = 0`.
+    pub fn new(m: usize, ef_construction: usize) -> Result<Self, ConfigError> {
+        if !(2..=MAX_M0 / 2).contains(&m) {
+            return Err(ConfigError::M { m });
+        }
+        if ef_construction == 0 {
+            return Err(ConfigError::EfConstruction);
+        }
+        // m0 = 2 m is the choice of Malkov and Yashunin (2018, section 4.1): less costs recall, more memory.
+        Ok(Self { m, m0: 2 * m, ef_construction, keep_pruned: false })
+    }
+
+    /// Another number of neighbors on level 0.
+    ///
+    /// # Errors
+    /// `m0` outside `m..=128`.
+    pub fn with_m0(mut self, m0: usize) -> Result<Self, ConfigError> {
+        if m0 < self.m || m0 > MAX_M0 {
+            return Err(ConfigError::M0 { m0, m: self.m });
+        }
+        self.m0 = m0;
+        Ok(self)
+    }
+
+    /// Whether a new node's list is filled up with the nearest candidates that the selection heuristic
+    /// turned down. Off by default: the edges it adds are the least useful ones, and each costs a
+    /// distance per visit.
+    pub fn with_keep_pruned(mut self, keep_pruned: bool) -> Self {
+        self.keep_pruned = keep_pruned;
+        self
+    }
+
+    /// Most neighbors of a node on levels >= 1.
+    pub fn m(&self) -> usize {
+        self.m
+    }
+
+    /// Most neighbors of a node on level 0.
+    pub fn m0(&self) -> usize {
+        self.m0
+    }
+
+    /// Beam width while inserting.
+    pub fn ef_construction(&self) -> usize {
+        self.ef_construction
+    }
+
+    /// Whether lists are filled up with turned-down candidates.
+    pub fn keep_pruned(&self) -> bool {
+        self.keep_pruned
+    }
+
+    /// Most neighbors on `level`.
+    pub(crate) fn limit(&self, level: u8) -> usize {
+        if level == 0 { self.m0 } else { self.m }
+    }
+
+    /// Most anchored edges that may leave one node: half its list, so that at least the other half is
+    /// free for the selection heuristic. One of them leads to the node's own anchor.
+    pub(crate) fn anchor_limit(&self) -> usize {
+        (self.m0 / 2).max(2)
+    }
+}

@@ -1,0 +1,245 @@
+//! Neighbor lists: one atomic head per list, immutable blocks behind it.
+//!
+//! A list is a *slot* (a node's level-0 list, or one of its upper lists). Its head names the block that
+//! holds it. To change a list, a writer fills a fresh block and swaps the head by compare-and-swap; the
+//! old block is retired (see [`reclaim`](crate::reclaim)). Readers load the head once and read a block
+//! that nobody writes: they never wait and never retry. A writer whose swap fails lost to another writer
+//! that made progress, and starts again from the newer list.
+//!
+//! * **L1** A block is written only by the thread that took it from the free list, before its index is
+//!   stored in a head, and never after.
+//! * **L2** A block returns to the free list only when no pin that could have seen it is left.
+//! * **L3** A list's words are ids packed from the front; the rest are [`EMPTY`]. Bit 31 of an id's word
+//!   is the anchor mark ([`ANCHORED`]).
+//!
+//! Block heads count from 1: zero-filled memory is a table of lists that do not exist yet.
+
+use crossbeam_epoch::Guard;
+
+use crate::NodeId;
+use crate::memory::{Memory, MemoryError};
+use crate::reclaim::{self, FreeBlocks};
+use crate::sync::{Arc, AtomicTable, AtomicU32, BlockTable, Ordering};
+
+/// A place of a list that holds no neighbor.
+pub(crate) const EMPTY: u32 = u32::MAX;
+
+/// Marks an edge that pruning must keep (see [`anchor`](crate::anchor)).
+pub(crate) const ANCHORED: u32 = 1 << 31;
+
+/// The neighbor that a word names.
+#[inline(always)]
+pub(crate) fn node_of(word: u32) -> NodeId {
+    word & !ANCHORED
+}
+
+/// Whether a word is an anchored edge.
+#[inline(always)]
+pub(crate) fn is_anchored(word: u32) -> bool {
+    word & ANCHORED != 0 && word != EMPTY
+}
+
+/// Words per block for lists of up to `limit` ids: whole cache lines.
+pub(crate) fn block_stride(limit: usize) -> usize {
+    limit.next_multiple_of(16)
+}
+
+/// A list as one reader saw it.
+#[derive(Clone, Copy)]
+pub(crate) struct ListRef<'g> {
+    head: u32,
+    words: &'g [u32],
+}
+
+impl<'g> ListRef<'g> {
+    /// The words up to the first empty place.
+    pub(crate) fn words(&self) -> &'g [u32] {
+        let length = self.words.iter().position(|&word| word == EMPTY).unwrap_or(self.words.len());
+        &self.words[..length]
+    }
+}
+
+/// Why a list was not replaced.
+#[derive(Debug)]
+pub(crate) enum PublishError {
+    /// Another writer replaced it first.
+    Lost,
+    /// There is no memory for another block.
+    Memory(MemoryError),
+}
+
+impl From<MemoryError> for PublishError {
+    fn from(error: MemoryError) -> Self {
+        Self::Memory(error)
+    }
+}
+
+/// Lists of one width.
+pub(crate) struct Lists {
+    heads: AtomicTable,
+    blocks: BlockTable,
+    free: FreeBlocks,
+    /// Blocks from here on were never used.
+    fresh: AtomicU32,
+}
+
+impl Lists {
+    /// Tables over the given memory, of which the first `blocks_in_use` blocks are already lists
+    /// (named by their heads).
+    pub(crate) fn new(
+        limit: usize,
+        heads: Box<dyn Memory>,
+        blocks: Box<dyn Memory>,
+        links: Box<dyn Memory>,
+        blocks_in_use: u32,
+    ) -> Self {
+        Self {
+            heads: AtomicTable::new(heads),
+            blocks: BlockTable::new(block_stride(limit), blocks),
+            free: FreeBlocks::new(links),
+            fresh: AtomicU32::new(blocks_in_use),
+        }
+    }
+
+    /// Makes the slots `0..count` usable.
+    pub(crate) fn ensure_slots(&self, count: usize) -> Result<(), MemoryError> {
+        self.heads.ensure(count)
+    }
+
+    /// Makes the blocks `0..count` usable (for the blocks of a saved graph).
+    pub(crate) fn ensure_blocks(&self, count: usize) -> Result<(), MemoryError> {
+        self.blocks.ensure(count)?;
+        self.free.ensure(count)
+    }
+
+    /// Words per block.
+    pub(crate) fn stride(&self) -> usize {
+        self.blocks.stride()
+    }
+
+    /// The list in `slot`, or `None` when it was never published.
+    ///
+    /// # Safety
+    /// `slot` was granted by `ensure_slots`.
+    #[inline(always)]
+    pub(crate) unsafe fn load<'g>(&'g self, slot: usize, _guard: &'g Guard) -> Option<ListRef<'g>> {
+        // SAFETY: the caller's promise.
+        let head = unsafe { self.heads.at(slot) };
+        // OBSERVE: pairs with PUBLISH in `replace`: the block's words are seen whole.
+        let head = head.load(Ordering::Acquire);
+        if head == 0 {
+            return None;
+        }
+        // SAFETY: a head names a published block (L1), and the guard was pinned before the head was
+        // read, so the block is not reclaimed while `'g` lasts (L2).
+        Some(ListRef { head, words: unsafe { self.blocks.read(head - 1) } })
+    }
+
+    /// The raw words of the list in `slot`, `EMPTY` places included; nothing for a missing list.
+    ///
+    /// # Safety
+    /// As [`load`](Self::load).
+    #[inline(always)]
+    pub(crate) unsafe fn words<'g>(&'g self, slot: usize, guard: &'g Guard) -> &'g [u32] {
+        // SAFETY: the caller's promise.
+        unsafe { self.load(slot, guard) }.map_or(&[], |list| list.words)
+    }
+
+    /// Asks the cache for the list in `slot`: a hint.
+    ///
+    /// # Safety
+    /// As [`load`](Self::load).
+    #[inline(always)]
+    pub(crate) unsafe fn prefetch(&self, slot: usize) {
+        // SAFETY: the caller's promise.
+        let head = unsafe { self.heads.at(slot) };
+        // Relaxed: the block is only hinted at, not read.
+        self.blocks.prefetch(head.load(Ordering::Relaxed).wrapping_sub(1));
+    }
+
+    /// Replaces the list in `slot`, which was `old`, by `words`.
+    ///
+    /// # Safety
+    /// `slot` was granted by `ensure_slots`; `old` was loaded from it under `guard`.
+    pub(crate) unsafe fn replace(
+        self: &Arc<Self>,
+        slot: usize,
+        old: Option<ListRef<'_>>,
+        words: &[u32],
+        guard: &Guard,
+    ) -> Result<(), PublishError> {
+        let block = self.take_block()?;
+        // SAFETY: `take_block` made this thread the block's only owner (L1) and granted its bytes.
+        unsafe { self.blocks.write(block, words, EMPTY) };
+        // SAFETY: the caller's promise.
+        let head = unsafe { self.heads.at(slot) };
+        let before = old.map_or(0, |list| list.head);
+        // PUBLISH: pairs with OBSERVE in `load`. A head that still equals `before` still means the same
+        // block: under our pin it cannot have been reclaimed and reused meanwhile.
+        match head.compare_exchange(before, block + 1, Ordering::AcqRel, Ordering::Relaxed) {
+            Ok(_) => {
+                if let Some(old) = old {
+                    reclaim::retire(self, old.head - 1, guard);
+                }
+                Ok(())
+            }
+            Err(_) => {
+                // Never published, so nobody else can have seen it.
+                self.free.push(block);
+                Err(PublishError::Lost)
+            }
+        }
+    }
+
+    /// Takes back the list of a node that never became visible.
+    ///
+    /// # Safety
+    /// `slot` was granted by `ensure_slots`, and no other thread can reach its node.
+    pub(crate) unsafe fn withdraw(self: &Arc<Self>, slot: usize, guard: &Guard) {
+        // SAFETY: the caller's promise.
+        let head = unsafe { self.heads.at(slot) };
+        let block = head.swap(0, Ordering::AcqRel);
+        if block != 0 {
+            reclaim::retire(self, block - 1, guard);
+        }
+    }
+
+    /// The head of a slot.
+    ///
+    /// # Safety
+    /// `slot` was granted by `ensure_slots`.
+    pub(crate) unsafe fn head_word(&self, slot: usize) -> &AtomicU32 {
+        // SAFETY: the caller's promise.
+        unsafe { self.heads.at(slot) }
+    }
+
+    /// The words of the first `blocks` blocks.
+    ///
+    /// # Safety
+    /// The blocks were granted by `ensure_blocks`, and nobody writes them while the slice lives.
+    pub(crate) unsafe fn all_words(&self, blocks: usize) -> &[u32] {
+        // SAFETY: the caller's promise.
+        unsafe { self.blocks.read_many(blocks) }
+    }
+
+    /// Gives a block to the free list. Only [`reclaim`](crate::reclaim) may call this.
+    pub(crate) fn give_back(&self, block: u32) {
+        self.free.push(block);
+    }
+
+    /// A block that belongs to the caller alone.
+    fn take_block(&self) -> Result<u32, MemoryError> {
+        if let Some(block) = self.free.pop() {
+            return Ok(block);
+        }
+        // Relaxed: the counter only hands out distinct numbers.
+        let block = self.fresh.fetch_add(1, Ordering::Relaxed);
+        let grown =
+            self.blocks.ensure(block as usize + 1).and_then(|()| self.free.ensure(block as usize + 1));
+        if let Err(error) = grown {
+            // The number is lost; the next caller meets the same limit.
+            return Err(error);
+        }
+        Ok(block)
+    }
+}

@@ -1,0 +1,122 @@
+//! Where the graph's tables live: bytes that grow without moving.
+//!
+//! The graph asks for memory through [`Memory`], so that an engine can hand it huge pages or a mapped
+//! file. [`GraphMemory::heap`] is enough for a graph on its own.
+
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+
+/// A table could not grow: its memory is used up.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a graph table of {asked} bytes does not fit the {capacity} bytes it may use")]
+pub struct MemoryError {
+    /// Bytes that were needed.
+    pub asked: usize,
+    /// Bytes that can be had.
+    pub capacity: usize,
+}
+
+/// Growable bytes at a stable address.
+///
+/// # Safety
+/// An implementation promises, for its whole life:
+/// * [`base`](Memory::base) is always the same address, aligned to 64 bytes;
+/// * after `ensure(bytes)` succeeded, the first `bytes` bytes can be read and written by any thread;
+/// * bytes never granted before are zero (or hold what a saved graph put there) when granted;
+/// * nothing else reads or writes the granted bytes.
+pub unsafe trait Memory: Send + Sync {
+    /// The first byte.
+    fn base(&self) -> *mut u8;
+
+    /// Makes the first `bytes` bytes usable. Called from any thread; cheap when they already are.
+    ///
+    /// # Errors
+    /// [`MemoryError`] when there is no more to be had; what was granted before stays usable.
+    fn ensure(&self, bytes: usize) -> Result<(), MemoryError>;
+}
+
+/// The memories of one graph, one per table.
+pub struct GraphMemory {
+    /// One word per node: which block holds its level-0 list.
+    pub heads: Box<dyn Memory>,
+    /// Level-0 neighbor lists.
+    pub blocks: Box<dyn Memory>,
+    /// One word per level-0 block, for the free list.
+    pub block_links: Box<dyn Memory>,
+    /// One word per node: its level and where its upper lists are.
+    pub towers: Box<dyn Memory>,
+    /// One word per node: whose anchored edge leads to it.
+    pub anchors: Box<dyn Memory>,
+    /// One word per (node, level >= 1): which block holds that list.
+    pub upper_heads: Box<dyn Memory>,
+    /// Neighbor lists of the levels >= 1.
+    pub upper_blocks: Box<dyn Memory>,
+    /// One word per upper block, for the free list.
+    pub upper_block_links: Box<dyn Memory>,
+}
+
+impl GraphMemory {
+    /// Plain heap memory for up to `nodes` nodes with lists of `m0` ids. The operating system hands out
+    /// zeroed pages on first use, so what is not reached costs little.
+    ///
+    /// Blocks get twice the room of the nodes: replaced ones wait there until no reader can see them.
+    pub fn heap(nodes: usize, m0: usize) -> Self {
+        let words = |count: usize| -> Box<dyn Memory> { Box::new(HeapMemory::new(count.max(16) * 4)) };
+        let stride = crate::lists::block_stride(m0);
+        Self {
+            heads: words(nodes),
+            blocks: words((2 * nodes + 4096) * stride),
+            block_links: words(2 * nodes + 4096),
+            towers: words(nodes),
+            anchors: words(nodes),
+            upper_heads: words(nodes),
+            upper_blocks: words((nodes + 4096) * stride),
+            upper_block_links: words(nodes + 4096),
+        }
+    }
+}
+
+/// Zeroed heap bytes of a fixed capacity.
+struct HeapMemory {
+    base: *mut u8,
+    layout: Layout,
+}
+
+// SAFETY: the allocation is owned by this value and only handed out as a raw address.
+unsafe impl Send for HeapMemory {}
+// SAFETY: as above.
+unsafe impl Sync for HeapMemory {}
+
+impl HeapMemory {
+    fn new(bytes: usize) -> Self {
+        let layout =
+            Layout::from_size_align(bytes.max(64), 64).expect("a graph table below isize::MAX bytes");
+        // SAFETY: the layout has a size of at least 64.
+        let base = unsafe { alloc_zeroed(layout) };
+        if base.is_null() {
+            handle_alloc_error(layout);
+        }
+        Self { base, layout }
+    }
+}
+
+// SAFETY: one zeroed allocation, aligned to 64, never moved, all of it usable from the start.
+unsafe impl Memory for HeapMemory {
+    fn base(&self) -> *mut u8 {
+        self.base
+    }
+
+    fn ensure(&self, bytes: usize) -> Result<(), MemoryError> {
+        if bytes <= self.layout.size() {
+            Ok(())
+        } else {
+            Err(MemoryError { asked: bytes, capacity: self.layout.size() })
+        }
+    }
+}
+
+impl Drop for HeapMemory {
+    fn drop(&mut self) {
+        // SAFETY: allocated in `new` with this layout, freed once here.
+        unsafe { dealloc(self.base, self.layout) }
+    }
+}

@@ -1,0 +1,35 @@
+//! How vectors come in: the graph knows ids and asks these traits for distances.
+
+use crate::NodeId;
+
+/// Distances from one fixed point (a query, or a node being linked). Smaller is nearer.
+///
+/// The same id must give the same distance for as long as the scorer lives, whatever batch it is in:
+/// results are deterministic because of it, and a node met twice is recognised by it.
+pub trait Scorer {
+    /// Distances to the nodes `ids`, in order. `out.len() == ids.len()`; both may be empty.
+    fn score_batch(&self, ids: &[NodeId], out: &mut [f32]);
+
+    /// Distance to one node.
+    fn score(&self, id: NodeId) -> f32 {
+        let mut out = [0.0];
+        self.score_batch(&[id], &mut out);
+        out[0]
+    }
+
+    /// Says that `id` will be scored soon. A hint.
+    fn prefetch(&self, id: NodeId) {
+        let _ = id;
+    }
+}
+
+/// A space in which nodes have distances to each other: what inserting needs.
+pub trait Space: Sync {
+    /// Distances from one node.
+    type Scorer<'a>: Scorer
+    where
+        Self: 'a;
+
+    /// The scorer of node `id`, whose vector is in place. Called a few hundred times per insert: cheap.
+    fn scorer(&self, id: NodeId) -> Self::Scorer<'_>;
+}

@@ -1,0 +1,143 @@
+//! Greedy descent through the upper levels and the beam search on one level.
+//!
+//! The loop is split: first collect the neighbors not met before, then score them as one batch, then
+//! offer what is near enough to the beam. The batch is what lets a scorer hide memory latency; the list
+//! of the next node to expand is asked for before the current one is scored.
+//!
+//! * **S1** Runs under one pin; every list it reads stays whole until the pin is released.
+//! * **S2** For a frozen graph the result depends on the arguments alone.
+//!
+//! Cost: hops x (one block + one batch). No allocation once the scratch is warm, nothing proportional
+//! to the number of nodes.
+
+use crossbeam_epoch::Guard;
+
+use crate::beam::Beam;
+use crate::graph::Graph;
+use crate::lists::{EMPTY, node_of};
+use crate::scratch::{Batch, Scratch};
+use crate::visited::Visited;
+use crate::{NodeId, Scorer};
+
+impl Graph {
+    /// Walks from the entry point to the nearest node it can find on the levels above `level`, one
+    /// greedy step at a time. Returns a place to start from on `level`.
+    pub(crate) fn descend<S: Scorer>(
+        &self,
+        from: (NodeId, u8),
+        level: u8,
+        scorer: &S,
+        batch: &mut Batch,
+        guard: &Guard,
+    ) -> NodeId {
+        let (mut node, top) = from;
+        if top <= level {
+            return node;
+        }
+        let mut distance = scorer.score(node);
+        for current in ((level + 1)..=top).rev() {
+            loop {
+                let words = self.words(node, current, guard);
+                batch.ensure(words.len());
+                let mut count = 0;
+                for &word in words {
+                    if word == EMPTY {
+                        break;
+                    }
+                    batch.ids[count] = node_of(word);
+                    count += 1;
+                }
+                let distances = &mut batch.distances[..count];
+                scorer.score_batch(&batch.ids[..count], distances);
+                let mut nearer = None;
+                for (&id, &other) in batch.ids.iter().zip(distances.iter()) {
+                    if other < distance {
+                        distance = other;
+                        nearer = Some(id);
+                    }
+                }
+                match nearer {
+                    Some(id) => node = id,
+                    None => break,
+                }
+            }
+        }
+        node
+    }
+
+    /// Fills `beam` with the `ef` nodes of `level` nearest to the scorer's point that a best-first
+    /// search from `start` meets.
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn search_level<S: Scorer>(
+        &self,
+        start: NodeId,
+        level: u8,
+        ef: usize,
+        scorer: &S,
+        beam: &mut Beam,
+        visited: &mut Visited,
+        batch: &mut Batch,
+        guard: &Guard,
+    ) {
+        beam.reset(ef);
+        visited.reset(ef);
+        batch.ensure(self.config.limit(level).next_multiple_of(16));
+        visited.insert(start);
+        beam.offer(scorer.score(start), start);
+        while let Some(node) = beam.expand_next() {
+            let words = self.words(node, level, guard);
+            if let Some(next) = beam.peek_next() {
+                self.prefetch_list(next, level);
+            }
+            let mut count = 0;
+            for &word in words {
+                if word == EMPTY {
+                    break;
+                }
+                let id = node_of(word);
+                batch.ids[count] = id;
+                if visited.insert(id) {
+                    scorer.prefetch(id);
+                    count += 1;
+                }
+            }
+            let distances = &mut batch.distances[..count];
+            scorer.score_batch(&batch.ids[..count], distances);
+            for (&id, &distance) in batch.ids.iter().zip(distances.iter()) {
+                if beam.takes(distance) {
+                    beam.offer(distance, id);
+                }
+            }
+        }
+    }
+
+    /// The `ef` nodes nearest to the scorer's point that the search finds, nearest first, equal
+    /// distances by id. Empty for an empty graph; fewer than `ef` when the graph holds fewer.
+    ///
+    /// `ef = 0` counts as 1. The result lives in `scratch` until its next use.
+    pub fn search<'s, S: Scorer>(
+        &self,
+        scorer: &S,
+        ef: usize,
+        scratch: &'s mut Scratch,
+    ) -> &'s [crate::Neighbor] {
+        scratch.found.clear();
+        let guard = crossbeam_epoch::pin();
+        let Some(entry) = self.entry.load() else {
+            return &scratch.found;
+        };
+        let start = self.descend((entry.node, entry.level), 0, scorer, &mut scratch.batch, &guard);
+        self.search_level(
+            start,
+            0,
+            ef,
+            scorer,
+            &mut scratch.beam,
+            &mut scratch.visited,
+            &mut scratch.batch,
+            &guard,
+        );
+        scratch.found.extend(scratch.beam.iter().map(|(distance, node)| crate::Neighbor { node, distance }));
+        &scratch.found
+    }
+}

@@ -1,0 +1,199 @@
+//! The seam between the standard library and loom, and the two tables that everything shared lives in.
+//!
+//! * [`AtomicTable`]: words that are only ever touched atomically (list heads, towers, anchors, free links).
+//! * [`BlockTable`]: blocks of words that are written by their one owner and then published, never changed.
+//!
+//! Under `--cfg loom` both are built of loom's own cells, so that a model sees every access. Outside it
+//! they are views of a [`Memory`](crate::Memory), which keeps them at one address while they grow.
+
+#[cfg(not(loom))]
+pub(crate) use std::sync::{
+    Arc,
+    atomic::{AtomicU32, AtomicU64, Ordering},
+};
+
+#[cfg(loom)]
+pub(crate) use loom::sync::{
+    Arc,
+    atomic::{AtomicU32, AtomicU64, Ordering},
+};
+
+pub(crate) use table::{AtomicTable, BlockTable};
+
+#[cfg(not(loom))]
+mod table {
+    use super::AtomicU32;
+    use crate::memory::{Memory, MemoryError};
+
+    /// Atomic words, zero until first stored.
+    pub(crate) struct AtomicTable {
+        base: *const AtomicU32,
+        memory: Box<dyn Memory>,
+    }
+
+    // SAFETY: the words behind `base` are atomics, and `Memory` is itself `Send + Sync`.
+    unsafe impl Send for AtomicTable {}
+    // SAFETY: as above.
+    unsafe impl Sync for AtomicTable {}
+
+    impl AtomicTable {
+        pub(crate) fn new(memory: Box<dyn Memory>) -> Self {
+            Self { base: memory.base().cast(), memory }
+        }
+
+        /// Makes the words `0..count` usable.
+        pub(crate) fn ensure(&self, count: usize) -> Result<(), MemoryError> {
+            self.memory.ensure(count * size_of::<AtomicU32>())
+        }
+
+        /// # Safety
+        /// `index` lies below a `count` that `ensure` granted.
+        #[inline(always)]
+        pub(crate) unsafe fn at(&self, index: usize) -> &AtomicU32 {
+            // SAFETY: the caller's promise keeps the offset inside the granted bytes.
+            let word = unsafe { self.base.add(index) };
+            // SAFETY: granted bytes are zero-filled, 64-byte aligned, at a stable address for the life
+            // of `memory`, and this table is their only user (contract of `Memory`).
+            unsafe { &*word }
+        }
+    }
+
+    /// Blocks of `stride` words each. Whoever holds a block's index alone may write it; once published
+    /// it is only read, until it was retired and reclaimed.
+    pub(crate) struct BlockTable {
+        base: *mut u32,
+        stride: usize,
+        memory: Box<dyn Memory>,
+    }
+
+    // SAFETY: access to the blocks follows the ownership protocol of `Lists` (invariants L1, L2).
+    unsafe impl Send for BlockTable {}
+    // SAFETY: as above.
+    unsafe impl Sync for BlockTable {}
+
+    impl BlockTable {
+        pub(crate) fn new(stride: usize, memory: Box<dyn Memory>) -> Self {
+            Self { base: memory.base().cast(), stride, memory }
+        }
+
+        pub(crate) fn stride(&self) -> usize {
+            self.stride
+        }
+
+        /// Makes the blocks `0..count` usable.
+        pub(crate) fn ensure(&self, count: usize) -> Result<(), MemoryError> {
+            self.memory.ensure(count * self.stride * size_of::<u32>())
+        }
+
+        /// # Safety
+        /// `block` was granted by `ensure`, is published, and cannot be reclaimed while the returned
+        /// slice lives (the caller holds a pin from before it learned of the block, or owns it).
+        #[inline(always)]
+        pub(crate) unsafe fn read(&self, block: u32) -> &[u32] {
+            // SAFETY: inside the granted bytes, by the caller's promise.
+            let start = unsafe { self.base.add(block as usize * self.stride) };
+            // SAFETY: a published block is whole and not written again before it is reclaimed.
+            unsafe { std::slice::from_raw_parts(start, self.stride) }
+        }
+
+        /// The words of the blocks `0..count`.
+        ///
+        /// # Safety
+        /// Granted by `ensure`; nobody writes them while the slice lives.
+        pub(crate) unsafe fn read_many(&self, count: usize) -> &[u32] {
+            // SAFETY: granted bytes, initialised (zero-filled or loaded), by the caller's promise.
+            unsafe { std::slice::from_raw_parts(self.base, count * self.stride) }
+        }
+
+        /// Fills a block: `words`, then `fill` up to the stride.
+        ///
+        /// # Safety
+        /// `block` was granted by `ensure` and belongs to the caller alone; `words.len() <= stride`.
+        pub(crate) unsafe fn write(&self, block: u32, words: &[u32], fill: u32) {
+            debug_assert!(words.len() <= self.stride);
+            // SAFETY: inside the granted bytes, by the caller's promise.
+            let start = unsafe { self.base.add(block as usize * self.stride) };
+            // SAFETY: nobody else reads or writes the block, by the caller's promise.
+            let target = unsafe { std::slice::from_raw_parts_mut(start, self.stride) };
+            let (head, tail) = target.split_at_mut(words.len());
+            head.copy_from_slice(words);
+            tail.fill(fill);
+        }
+
+        /// Asks the cache for the first two lines of a block: a hint, any index will do.
+        #[inline(always)]
+        pub(crate) fn prefetch(&self, block: u32) {
+            let start = self.base.wrapping_add(block as usize * self.stride);
+            crate::prefetch::line(start);
+            crate::prefetch::line(start.wrapping_add(16));
+        }
+    }
+}
+
+#[cfg(loom)]
+mod table {
+    use super::AtomicU32;
+    use crate::memory::{Memory, MemoryError};
+    use loom::cell::UnsafeCell;
+
+    /// Words and blocks that one model has at its disposal: loom tracks each one, so few.
+    const CAPACITY: usize = 6;
+    const STRIDE: usize = 4;
+
+    pub(crate) struct AtomicTable(Vec<AtomicU32>);
+
+    impl AtomicTable {
+        pub(crate) fn new(_memory: Box<dyn Memory>) -> Self {
+            Self((0..CAPACITY).map(|_| AtomicU32::new(0)).collect())
+        }
+
+        pub(crate) fn ensure(&self, count: usize) -> Result<(), MemoryError> {
+            (count <= CAPACITY).then_some(()).ok_or(MemoryError { asked: count, capacity: CAPACITY })
+        }
+
+        pub(crate) unsafe fn at(&self, index: usize) -> &AtomicU32 {
+            &self.0[index]
+        }
+    }
+
+    pub(crate) struct BlockTable(Vec<UnsafeCell<[u32; STRIDE]>>);
+
+    // SAFETY: loom checks every access to the cells.
+    unsafe impl Send for BlockTable {}
+    // SAFETY: as above.
+    unsafe impl Sync for BlockTable {}
+
+    impl BlockTable {
+        pub(crate) fn new(_stride: usize, _memory: Box<dyn Memory>) -> Self {
+            Self((0..CAPACITY).map(|_| UnsafeCell::new([0; STRIDE])).collect())
+        }
+
+        pub(crate) fn stride(&self) -> usize {
+            STRIDE
+        }
+
+        pub(crate) fn ensure(&self, count: usize) -> Result<(), MemoryError> {
+            (count <= CAPACITY).then_some(()).ok_or(MemoryError { asked: count, capacity: CAPACITY })
+        }
+
+        pub(crate) unsafe fn read(&self, block: u32) -> &[u32] {
+            // SAFETY: loom reports this read if a write is not ordered with it.
+            self.0[block as usize].with(|words| unsafe { &(*words)[..] })
+        }
+
+        pub(crate) unsafe fn read_many(&self, _count: usize) -> &[u32] {
+            unreachable!("models do not open saved graphs")
+        }
+
+        pub(crate) unsafe fn write(&self, block: u32, words: &[u32], fill: u32) {
+            self.0[block as usize].with_mut(|target| {
+                // SAFETY: loom reports this write if any other access is not ordered with it.
+                let target = unsafe { &mut *target };
+                target[..words.len()].copy_from_slice(words);
+                target[words.len()..].fill(fill);
+            });
+        }
+
+        pub(crate) fn prefetch(&self, _block: u32) {}
+    }
+}
