@@ -1,0 +1,180 @@
+//! The shapes of a batch, written once for every metric, element type and instruction set.
+//!
+//! `DIM` is the dimension when it is known at compile time and 0 when it comes in `dim`. With a known
+//! dimension every loop below has a constant count and the tail is gone or of constant length.
+//!
+//! * **H1** Rows are taken [`TILE`] at a time: one load of the query serves them all, and their sums
+//!   are independent, so the latency of an addition is hidden without a long chain per row.
+//! * **H2** While a tile is summed, the next tile's lines are on their way (`gather` only: contiguous
+//!   rows are what the hardware prefetcher is good at).
+
+use crate::prefetch;
+use crate::sum::Sum;
+
+/// Rows summed side by side. Four rows times two chains are eight sums in flight: an FMA takes four
+/// cycles and two start per cycle, and eight sums plus operands still fit the 16 registers of AVX2.
+const TILE: usize = 4;
+
+/// Chains per row in a tile of rows.
+const TILE_CHAINS: usize = 2;
+
+/// Chains where one pair is summed alone. Every step needs two loads and two loads start per cycle, so
+/// one step per cycle at best: four chains cover the four cycles of an FMA.
+const PAIR_CHAINS: usize = 4;
+
+/// Rows fetched ahead of the tile being summed. One tile: a row of 384 f32 is 24 lines and a core has
+/// 10-16 miss buffers, so four rows ahead already keep them all busy while asking for more only evicts.
+const ROWS_AHEAD: usize = TILE;
+
+/// Sums `R` rows against one query, `C` chains each.
+#[inline(always)]
+unsafe fn tile<A: Sum, const DIM: usize, const R: usize, const C: usize>(
+    query: *const A::Query,
+    rows: [*const A::Row; R],
+    dim: usize,
+) -> [A::Partial; R] {
+    let dim = if DIM == 0 { dim } else { DIM };
+    // SAFETY: (whole function) every pointer below is `at < dim` elements into a vector of `dim`
+    // elements, and each call reads at most to its end (S2); the CPU has the instructions by the
+    // promise of the caller.
+    unsafe {
+        let mut sums = [[A::zero(); C]; R];
+        let mut at = 0;
+        while at + C * A::WIDTH <= dim {
+            for c in 0..C {
+                let offset = at + c * A::WIDTH;
+                let register = A::load(query.add(offset));
+                for r in 0..R {
+                    sums[r][c] = A::step(sums[r][c], register, rows[r].add(offset));
+                }
+            }
+            at += C * A::WIDTH;
+        }
+        for c in 0..C {
+            if at + A::WIDTH <= dim {
+                let register = A::load(query.add(at));
+                for r in 0..R {
+                    sums[r][c] = A::step(sums[r][c], register, rows[r].add(at));
+                }
+                at += A::WIDTH;
+            }
+        }
+        if at < dim {
+            let count = dim - at;
+            let register = A::load_head(query.add(at), count);
+            for r in 0..R {
+                sums[r][C - 1] = A::step_head(sums[r][C - 1], register, rows[r].add(at), count);
+            }
+        }
+        let mut whole = [A::zero(); R];
+        for r in 0..R {
+            whole[r] = sums[r][0];
+            for c in 1..C {
+                whole[r] = A::merge(whole[r], sums[r][c]);
+            }
+        }
+        whole
+    }
+}
+
+/// One pair.
+///
+/// # Safety
+/// `query` and `row` are valid for reads of `dim` elements; `DIM` is 0 or `dim`; the CPU has the
+/// instruction set of `A`.
+#[inline(always)]
+pub(crate) unsafe fn pair<A: Sum, const DIM: usize>(
+    query: *const A::Query,
+    row: *const A::Row,
+    dim: usize,
+) -> A::Out {
+    let dim = if DIM == 0 { dim } else { DIM };
+    // SAFETY: the caller's promise is passed on unchanged.
+    unsafe {
+        let context = A::context(query, dim);
+        let [partial] = tile::<A, DIM, 1, PAIR_CHAINS>(query, [row], dim);
+        A::finish(partial, context, query, row, dim)
+    }
+}
+
+/// One query against `count` rows, the first at `base` and each `stride` elements after the one before.
+///
+/// # Safety
+/// As [`pair`], for each of the rows; `out` is valid for writes of `count` elements.
+#[inline(always)]
+pub(crate) unsafe fn rows<A: Sum, const DIM: usize>(
+    query: *const A::Query,
+    base: *const A::Row,
+    stride: usize,
+    dim: usize,
+    out: *mut A::Out,
+    count: usize,
+) {
+    // SAFETY: the caller promised `count` rows, and `at < count` wherever a row is named.
+    unsafe { each_tile::<A, DIM, false>(query, |at| base.wrapping_add(at * stride), dim, out, count) }
+}
+
+/// One query against the rows of `base` named by `ids`.
+///
+/// # Safety
+/// As [`pair`], for the row of each id; `ids` is valid for reads and `out` for writes of `count`
+/// elements.
+#[inline(always)]
+pub(crate) unsafe fn gather<A: Sum, const DIM: usize>(
+    query: *const A::Query,
+    base: *const A::Row,
+    stride: usize,
+    dim: usize,
+    ids: *const u32,
+    out: *mut A::Out,
+    count: usize,
+) {
+    // SAFETY: `at < count` wherever an id is read.
+    let id = |at: usize| unsafe { ids.add(at).read() } as usize;
+    // Wrapping, so that empty rows (`dim = 0`) have an address without there being a row.
+    let row = |at: usize| base.wrapping_add(id(at) * stride);
+    // SAFETY: the caller's promise is passed on.
+    unsafe { each_tile::<A, DIM, true>(query, row, dim, out, count) }
+}
+
+/// Walks `count` rows in tiles and writes a distance for each.
+#[inline(always)]
+unsafe fn each_tile<A: Sum, const DIM: usize, const PREFETCH: bool>(
+    query: *const A::Query,
+    row: impl Fn(usize) -> *const A::Row,
+    dim: usize,
+    out: *mut A::Out,
+    count: usize,
+) {
+    let dim = if DIM == 0 { dim } else { DIM };
+    if PREFETCH {
+        for at in 0..count.min(ROWS_AHEAD) {
+            prefetch::lines(row(at), dim);
+        }
+    }
+    // SAFETY: (whole function) `at < count` wherever a row is named or a distance is written; the rest
+    // is the caller's promise.
+    unsafe {
+        let context = A::context(query, dim);
+        let mut at = 0;
+        while at + TILE <= count {
+            if PREFETCH {
+                for ahead in at + ROWS_AHEAD..count.min(at + ROWS_AHEAD + TILE) {
+                    prefetch::lines(row(ahead), dim);
+                }
+            }
+            let four: [*const A::Row; TILE] = core::array::from_fn(|r| row(at + r));
+            let partials = tile::<A, DIM, TILE, TILE_CHAINS>(query, four, dim);
+            for r in 0..TILE {
+                out.add(at + r).write(A::finish(partials[r], context, query, four[r], dim));
+            }
+            at += TILE;
+        }
+        while at < count {
+            let one = row(at);
+            let [partial] = tile::<A, DIM, 1, PAIR_CHAINS>(query, [one], dim);
+            out.add(at).write(A::finish(partial, context, query, one, dim));
+            at += 1;
+        }
+    }
+}

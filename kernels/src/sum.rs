@@ -1,0 +1,63 @@
+//! The seam between *what* is summed and *in which shape*.
+//!
+//! A [`Sum`] is one metric over one pair of element types on one instruction set: how to take a step
+//! of a few elements and how to turn the running sums into a distance. The shapes in `shape.rs` (one
+//! pair, many rows, gathered rows) are written once over this trait and become machine code in
+//! `entry.rs`, where the instruction set is switched on.
+//!
+//! * **S1** Every method is `#[inline(always)]`: a body exists only inside an entry function that has
+//!   the target features of the instruction set. Without that the intrinsics would be real calls.
+//! * **S2** A method reads exactly the elements it names: `WIDTH` for a step, `count` for a head.
+//!   Nothing past the end of a row is touched, so the last row of a mapping is safe.
+
+/// Running sums of one metric on one instruction set.
+///
+/// # Safety
+/// Implementors promise S1 and S2. Callers of the methods promise that the CPU has the instruction
+/// set and that the pointers are valid for the elements S2 names.
+pub(crate) unsafe trait Sum: Copy + 'static {
+    /// Element of the query.
+    type Query: Copy + 'static;
+    /// Element of a row.
+    type Row: Copy + 'static;
+    /// What a pair comes to.
+    type Out: Copy + 'static;
+    /// One step of the query, loaded once and used for several rows.
+    type Register: Copy;
+    /// The running sums.
+    type Partial: Copy;
+    /// What the query alone gives (the norm, for the cosine), found once per batch.
+    type Context: Copy;
+
+    /// Elements per step.
+    const WIDTH: usize;
+
+    /// Sums of nothing.
+    unsafe fn zero() -> Self::Partial;
+    /// Loads `WIDTH` elements of the query.
+    unsafe fn load(query: *const Self::Query) -> Self::Register;
+    /// Loads the first `count < WIDTH` elements; the others read as zero.
+    unsafe fn load_head(query: *const Self::Query, count: usize) -> Self::Register;
+    /// Takes `WIDTH` elements of a row into the sums.
+    unsafe fn step(partial: Self::Partial, query: Self::Register, row: *const Self::Row) -> Self::Partial;
+    /// Takes the first `count < WIDTH` elements into the sums; the others add nothing.
+    unsafe fn step_head(
+        partial: Self::Partial,
+        query: Self::Register,
+        row: *const Self::Row,
+        count: usize,
+    ) -> Self::Partial;
+    /// Both sums together.
+    unsafe fn merge(a: Self::Partial, b: Self::Partial) -> Self::Partial;
+    /// What the query alone gives.
+    unsafe fn context(query: *const Self::Query, dim: usize) -> Self::Context;
+    /// The distance. `query` and `row` are the whole vectors, for the rare pair whose sums left the
+    /// range of their type.
+    unsafe fn finish(
+        partial: Self::Partial,
+        context: Self::Context,
+        query: *const Self::Query,
+        row: *const Self::Row,
+        dim: usize,
+    ) -> Self::Out;
+}
