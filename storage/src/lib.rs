@@ -1,1 +1,15 @@
-//! To be written.
+#![doc = include_str!("../README.md")]
+
+mod arena;
+mod layout;
+mod os;
+mod pages;
+pub mod persist;
+mod publish;
+mod soa;
+mod sync;
+
+pub use arena::{ArenaError, Claim, RowArena};
+pub use layout::RowLayout;
+pub use pages::{MemoryBudget, MemoryOptions, PageKind, PageReport, Region, RegionError};
+pub use soa::Column;
