@@ -98,9 +98,15 @@ impl CodeKernel {
     /// The largest absolute weight with which no sum can overflow: `min(32767, (2³¹ − 1) / (255 · dim))`.
     #[inline]
     pub fn max_weight(&self) -> i16 {
-        let terms = 255 * self.dim.max(1) as u64;
-        // At most 32767 after the `min`, so the cast keeps the value.
-        (i32::MAX as u64 / terms).min(i16::MAX as u64) as i16
+        Self::max_weight_at(self.dim)
+    }
+
+    /// [`max_weight`](Self::max_weight) at a dimension, without a kernel.
+    pub const fn max_weight_at(dim: usize) -> i16 {
+        let terms = if dim == 0 { 255 } else { 255 * dim as u64 };
+        let most = i32::MAX as u64 / terms;
+        // At most 32767, so the cast keeps the value.
+        if most < i16::MAX as u64 { most as i16 } else { i16::MAX }
     }
 
     /// Σ weightᵢ·codeᵢ.

@@ -28,6 +28,10 @@ const ROWS_AHEAD: usize = TILE;
 
 /// Sums `R` rows against one query, `C` chains each.
 #[inline(always)]
+#[expect(
+    clippy::needless_range_loop,
+    reason = "constant ranges over several arrays at once unroll; iterators hide that"
+)]
 unsafe fn tile<A: Sum, const DIM: usize, const R: usize, const C: usize>(
     query: *const A::Query,
     rows: [*const A::Row; R],
