@@ -1,1 +1,23 @@
-//! To be written.
+#![doc = include_str!("../README.md")]
+
+mod affinity;
+mod cancel;
+mod chunks;
+mod counters;
+mod join;
+mod latch;
+mod pool;
+mod queue;
+mod scope;
+mod sleep;
+mod steal;
+mod sync;
+mod task;
+mod topology;
+mod worker;
+
+pub use affinity::Affinity;
+pub use cancel::{CancelToken, Cancelled};
+pub use counters::Counters;
+pub use pool::{MAX_THREADS, Pool, PoolBuilder, PoolError};
+pub use scope::Scope;
