@@ -17,7 +17,8 @@
 //! there. What was granted in the end is in [`PageReport`].
 //!
 //! Cost: [`Region::ensure`] is one atomic load while there is room. Growing takes a mutex and one
-//! or two system calls, once per step; steps double from 64 KiB up to 64 MiB. The kernel changes an
+//! or two system calls, once per step; steps double from 64 KiB up to 64 MiB (and are a sixteenth of
+//! what there is under a shared budget). The kernel changes an
 //! address space under a lock of its own, so a lock-free slow path would only move the waiting.
 
 use crate::os::{self, HUGE_PAGE, Reservation};
@@ -364,7 +365,10 @@ impl Region {
         let end = round_up(self.capacity, page);
         let from = round_up(now, page);
         let needed = round_up(bytes, page);
-        let wanted = next_step(from, needed, self.is_huge(&growth)).min(end);
+        // Under a shared budget what one region holds ahead of need another lacks, so steps are
+        // smaller there: with a sixteenth the budget is used to 90 % and more before it refuses.
+        let ahead = if self.budget.is_some() { from / 16 } else { from };
+        let wanted = next_step(from, needed, ahead, self.is_huge(&growth)).min(end);
         let paid = match &self.budget {
             Some(budget) => budget.take(needed - from, wanted - from)?,
             None => wanted - from,
@@ -427,10 +431,10 @@ impl std::fmt::Debug for Region {
     }
 }
 
-/// Where to grow to from `from`, when `needed` is the least: as much again as there is, within the
+/// Where to grow to from `from`, when `needed` is the least: `ahead` more than there is, within the
 /// limits on a step, and whole huge pages from the first of them on.
-fn next_step(from: usize, needed: usize, is_start_huge: bool) -> usize {
-    let step = from.clamp(FIRST_STEP, LAST_STEP);
+fn next_step(from: usize, needed: usize, ahead: usize, is_start_huge: bool) -> usize {
+    let step = ahead.clamp(FIRST_STEP, LAST_STEP);
     let to = needed.max(from.saturating_add(step));
     if is_start_huge || to > HUGE_PAGE { to.checked_next_multiple_of(HUGE_PAGE).unwrap_or(to) } else { to }
 }

@@ -8,7 +8,7 @@
 pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
 #[cfg(loom)]
-pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+pub(crate) use loom::sync::atomic::{AtomicU32, AtomicUsize, Ordering, fence};
 
 /// Keeps a hot atomic on cache lines of its own. 128 bytes, because x86 fetches lines in pairs and
 /// some ARM cores have 128-byte lines.

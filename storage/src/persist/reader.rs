@@ -352,8 +352,10 @@ fn check_chunks(path: &Path, body: &[u8], checksums: &[u64], sections: &[Section
     };
     let Some((index, bytes, found)) = bad else { return Ok(()) };
     let offset = (ALIGN + index * CHUNK) as u64;
+    // A section owns the padding behind it; an empty one owns nothing.
     let overlaps = |section: &&Section| {
-        section.offset + section.bytes.max(1) > offset && section.offset < offset + bytes as u64
+        let end = section.offset + section.bytes.next_multiple_of(ALIGN as u64);
+        section.bytes > 0 && section.offset < offset + bytes as u64 && end > offset
     };
     Err(OpenError::ChunkDamaged {
         path: path.to_path_buf(),
