@@ -6,9 +6,14 @@ mod chunks;
 mod counters;
 mod join;
 mod latch;
+#[cfg(loom)]
+#[doc(hidden)]
+pub mod model;
+mod objects;
 mod pool;
 mod queue;
 mod scope;
+mod scratch;
 mod sleep;
 mod steal;
 mod sync;
@@ -19,5 +24,7 @@ mod worker;
 pub use affinity::Affinity;
 pub use cancel::{CancelToken, Cancelled};
 pub use counters::Counters;
+pub use objects::{ObjectPool, PoolGuard};
 pub use pool::{MAX_THREADS, Pool, PoolBuilder, PoolError};
 pub use scope::Scope;
+pub use scratch::PerWorker;

@@ -356,6 +356,10 @@ impl Pool {
             .fold(Counters::default(), |sum, one| sum + one)
     }
 
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     fn run_chunks<F>(&self, n: usize, chunk: usize, cancel: Option<&CancelToken>, f: &F)
     where
         F: Fn(usize, Range<usize>) + Sync,

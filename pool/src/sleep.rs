@@ -75,6 +75,11 @@ impl Sleep {
     pub(crate) fn notify(&self) {
         // TASK FENCE: pairs with the SLEEP FENCE and the STOP FENCE.
         fence(Ordering::SeqCst);
+        self.wake_if_needed();
+    }
+
+    #[inline]
+    pub(crate) fn wake_if_needed(&self) {
         if is_wake_needed(self.state.load(Ordering::Relaxed)) {
             self.wake_one();
         }

@@ -80,6 +80,15 @@ impl<T> SharedCell<T> {
         }
     }
 
+    /// Runs `f` on a pointer to the value; the access counts as a read.
+    #[inline]
+    pub(crate) fn with<R>(&self, f: impl FnOnce(*const T) -> R) -> R {
+        #[cfg(not(loom))]
+        return f(self.inner.get());
+        #[cfg(loom)]
+        self.inner.with(f)
+    }
+
     /// Runs `f` on a pointer to the value; the access counts as a write.
     #[inline]
     pub(crate) fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {

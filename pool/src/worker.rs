@@ -56,7 +56,7 @@ impl Shared {
 
     /// Queues a task: with the current worker when it is one of this pool, from outside otherwise.
     #[inline]
-    pub(crate) fn push(self: &Arc<Self>, task: Task) {
+    pub(crate) fn push(&self, task: Task) {
         match Worker::current(self) {
             Some(worker) => worker.push(task),
             None => self.inject(task),
@@ -115,12 +115,12 @@ impl Worker {
 
     /// The worker this thread is, if it is one of the pool `shared`. Workers outlive every task they run.
     #[inline]
-    pub(crate) fn current(shared: &Arc<Shared>) -> Option<&Worker> {
+    pub(crate) fn current(shared: &Shared) -> Option<&Worker> {
         let current = CURRENT.with(Cell::get);
         // SAFETY: set by `run` for as long as the worker lives on this thread, null otherwise; code that
         // runs on a worker's thread runs inside `run`, so the worker outlives the returned reference,
         // and `Worker` is not `Sync`, so the reference cannot leave the thread.
-        unsafe { current.as_ref() }.filter(|worker| Arc::ptr_eq(&worker.shared, shared))
+        unsafe { current.as_ref() }.filter(|worker| ptr::eq(&raw const *worker.shared, shared))
     }
 
     /// The thread's body.

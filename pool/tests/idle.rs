@@ -1,0 +1,38 @@
+//! An idle pool uses no processor time. Alone in its file, so that no other test runs in its process.
+#![cfg(all(target_os = "linux", not(loom)))]
+
+use std::time::Duration;
+
+use orthant_pool::Pool;
+
+/// Processor time this process has used, all threads together.
+fn processor_time() -> Duration {
+    // SAFETY: an all-zero `timespec` is the zero time.
+    let mut time: libc::timespec = unsafe { std::mem::zeroed() };
+    // SAFETY: the clock exists on every Linux, and `time` is valid to write to.
+    let code = unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
+    assert_eq!(code, 0);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+#[test]
+fn workers_with_nothing_to_do_use_no_processor_time() {
+    let pool = Pool::builder().threads(8).build().unwrap();
+    // Wake them all, so that "idle" is not just "never started".
+    pool.for_each_chunk(10_000, 1, |_, _| std::thread::yield_now());
+    std::thread::sleep(Duration::from_millis(50));
+    let (before, sleeps) = (processor_time(), pool.counters().sleeps);
+    std::thread::sleep(Duration::from_secs(1));
+    let used = processor_time() - before;
+    assert!(used < Duration::from_millis(5), "{used:?} of processor time in an idle second");
+    assert_eq!(pool.counters().sleeps, sleeps, "somebody woke without a reason");
+
+    // A worker that waits for another's task is idle as well.
+    let before = processor_time();
+    pool.join(
+        || std::thread::sleep(Duration::from_millis(500)),
+        || std::thread::sleep(Duration::from_millis(500)),
+    );
+    let used = processor_time() - before;
+    assert!(used < Duration::from_millis(5), "{used:?} of processor time while waiting");
+}
