@@ -1,1 +1,28 @@
-//! To be written.
+#![doc = include_str!("../README.md")]
+
+mod builder;
+mod codes;
+mod flat;
+mod ids;
+mod index;
+mod info;
+mod memory;
+mod recall;
+mod search;
+mod snapshot;
+mod space;
+
+pub use builder::{BuildError, IndexBuilder, MAX_DIM, Quantization, UnknownQuantization};
+pub use flat::{FlatRows, exact};
+pub use ids::{Key, KeyRef};
+pub use index::{FillError, Index, InsertError};
+pub use info::{IndexReport, Info, MemoryInfo};
+pub use orthant_graph::{Fault, NodeId, Report};
+pub use orthant_kernels::Metric;
+pub use recall::recall_at_k;
+pub use search::{Batch, Hit, Match, SearchError, SearchParams, Searcher};
+pub use snapshot::{FORMAT_VERSION, OpenError, OpenOptions, SaveError};
+
+pub use orthant_kernels as kernels;
+pub use orthant_pool as pool;
+pub use orthant_storage as storage;

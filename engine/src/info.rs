@@ -1,0 +1,124 @@
+//! What an index says about itself.
+
+use orthant_graph::Report;
+use orthant_kernels::{Isa, Metric};
+use orthant_storage::PageReport;
+
+use crate::builder::Quantization;
+use crate::{Index, NodeId};
+
+/// Facts about an index.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Info {
+    /// Rows that can be found.
+    pub rows: usize,
+    /// Elements per vector.
+    pub dim: usize,
+    /// How vectors are compared.
+    pub metric: Metric,
+    /// Neighbors per node on levels >= 1.
+    pub m: usize,
+    /// Neighbors per node on level 0.
+    pub m0: usize,
+    /// Beam width while inserting.
+    pub ef_construction: usize,
+    /// Seed of the level draw.
+    pub seed: u64,
+    /// Where searches start, and its level; `None` for an empty index.
+    pub entry: Option<(NodeId, u8)>,
+    /// What the search compares.
+    pub quantization: Quantization,
+    /// Whether the quantizer is trained (always, without one).
+    pub is_trained: bool,
+    /// The instruction set of the kernels.
+    pub isa: Isa,
+    /// Where the memory is.
+    pub memory: MemoryInfo,
+}
+
+/// Memory of an index, by use.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct MemoryInfo {
+    /// Full-precision rows.
+    pub rows: PageReport,
+    /// Codes; `None` without trained quantization.
+    pub codes: Option<PageReport>,
+    /// Bytes per row that the rows take.
+    pub row_bytes: usize,
+    /// Bytes per row that the codes take.
+    pub code_bytes: usize,
+    /// Bytes per row of level-0 neighbor lists.
+    pub list_bytes: usize,
+}
+
+/// What [`Index::validate`] found.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct IndexReport {
+    /// What the graph says.
+    pub graph: Report,
+    /// Nodes in the graph whose row has no key.
+    pub unkeyed: usize,
+    /// Rows with a key that are not in the graph.
+    pub unlinked: usize,
+}
+
+impl IndexReport {
+    /// Whether every promise holds.
+    pub fn is_ok(&self) -> bool {
+        self.graph.is_ok() && self.unkeyed == 0 && self.unlinked == 0
+    }
+}
+
+impl std::fmt::Display for IndexReport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.unkeyed + self.unlinked > 0 {
+            write!(f, "{} nodes without a key, {} rows without a node; ", self.unkeyed, self.unlinked)?;
+        }
+        self.graph.fmt(f)
+    }
+}
+
+impl Index {
+    /// Facts about the index. Reads what the system says about its pages: a few milliseconds.
+    pub fn info(&self) -> Info {
+        let config = self.graph.config();
+        Info {
+            rows: self.len(),
+            dim: self.dim,
+            metric: self.metric,
+            m: config.m(),
+            m0: config.m0(),
+            ef_construction: config.ef_construction(),
+            seed: self.seed,
+            entry: self.graph.entry(),
+            quantization: self.quantization,
+            is_trained: self.quantization == Quantization::None || self.codes.is_some(),
+            isa: self.kernel.isa(),
+            memory: MemoryInfo {
+                rows: self.rows.pages(),
+                codes: self.codes.as_ref().map(|codes| codes.codes.pages()),
+                row_bytes: self.rows.layout().stride() * 4,
+                code_bytes: self.codes.as_ref().map_or(0, |codes| codes.codes.width() + 4),
+                list_bytes: config.m0().next_multiple_of(16) * 4,
+            },
+        }
+    }
+
+    /// Checks that rows, keys and graph are in step and that every node can be reached. Meant for an
+    /// index that nobody writes to.
+    pub fn validate(&self) -> IndexReport {
+        let graph = self.graph.validate();
+        let (mut unkeyed, mut unlinked) = (0, 0);
+        for node in 0..self.rows.len() as NodeId {
+            match (self.graph.contains(node), self.keys.is_present(node)) {
+                (true, false) => unkeyed += 1,
+                (false, true) => unlinked += 1,
+                _ => {}
+            }
+        }
+        IndexReport { graph, unkeyed, unlinked }
+    }
+}

@@ -1,0 +1,355 @@
+//! Searching: through the graph, then, when codes were compared, once more at full precision.
+//!
+//! * **Q1** A [`Searcher`] allocates while it warms up and never again.
+//! * **Q2** Results are ordered by (distance, node); a row without a key is in none.
+//!
+//! Cost: the graph search, plus `rerank` gathered rows when the index is quantized.
+
+use std::sync::OnceLock;
+
+use orthant_graph::{NodeId, Scratch};
+use orthant_kernels::{IsaError, Metric};
+use orthant_pool::{CancelToken, PoolError};
+use orthant_quant::Sq8Query;
+
+use crate::ids::KeyRef;
+use crate::index::{Index, first_not_finite, normalize};
+use crate::space::RowSpace;
+
+/// A search result: smaller distance is nearer; L2 distances have their root taken, cosine distance is
+/// 1 - cos, inner products are negated.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Hit {
+    /// The node; [`Index::key`] has its key.
+    pub node: NodeId,
+    /// How far it is.
+    pub distance: f32,
+}
+
+/// A search result with its key.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Match<'a> {
+    /// The caller's name for the row.
+    pub key: KeyRef<'a>,
+    /// How far it is, as in [`Hit`].
+    pub distance: f32,
+}
+
+/// The results of many queries, `[queries × k]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Batch {
+    /// Results per query.
+    pub k: usize,
+    /// Nodes, row by row, nearest first; [`Batch::MISSING`] where there are fewer than `k`.
+    pub nodes: Vec<NodeId>,
+    /// Their distances, as in [`Hit`]; infinite where there is no node.
+    pub distances: Vec<f32>,
+}
+
+impl Batch {
+    /// Stands for no node.
+    pub const MISSING: NodeId = NodeId::MAX;
+
+    /// The results of query `query`, without the missing ones.
+    ///
+    /// # Panics
+    /// If there is no such query.
+    pub fn hits(&self, query: usize) -> impl Iterator<Item = Hit> + '_ {
+        let range = query * self.k..(query + 1) * self.k;
+        let pairs = self.nodes[range.clone()].iter().zip(&self.distances[range]);
+        pairs.take_while(|(node, _)| **node != Self::MISSING).map(|(&node, &distance)| Hit { node, distance })
+    }
+}
+
+/// How to search.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SearchParams {
+    /// Results wanted.
+    pub k: usize,
+    /// Beam width; below `k` it counts as `k`.
+    pub ef: usize,
+    /// How many of the best by code are compared at full precision; at least `k`. Without effect on
+    /// an index that is not quantized.
+    pub rerank: usize,
+}
+
+impl SearchParams {
+    /// `k` results from a beam of width `ef`, with `2 k` of them compared again.
+    ///
+    /// Twice, because a code is off by half a step per dimension: with 256 steps the true `k` nearest
+    /// are among the first `1.3 k` on all data measured, and each more costs one cold row.
+    pub fn new(k: usize, ef: usize) -> Self {
+        Self { k, ef, rerank: 2 * k }
+    }
+
+    /// Another number of candidates to compare again.
+    pub fn with_rerank(mut self, rerank: usize) -> Self {
+        self.rerank = rerank;
+        self
+    }
+}
+
+/// Why a search could not be done.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SearchError {
+    /// The query has another dimension than the index.
+    #[error("a query of dimension {found} does not fit an index of dimension {expected}")]
+    Dimension {
+        /// Elements in the query.
+        found: usize,
+        /// The dimension of the index.
+        expected: usize,
+    },
+    /// The queries of a batch are no whole number of queries.
+    #[error("{elements} elements are no whole number of queries of dimension {dim}")]
+    Ragged {
+        /// Elements in the batch.
+        elements: usize,
+        /// The dimension of the index.
+        dim: usize,
+    },
+    /// A query holds a NaN or an infinity.
+    #[error("query {query} holds a value that is not finite in column {column}")]
+    NotFinite {
+        /// The query within the call, from 0.
+        query: usize,
+        /// The column, from 0.
+        column: usize,
+    },
+    /// No result was asked for.
+    #[error("k must be at least 1")]
+    ZeroK,
+    /// The threads for the batch could not be started.
+    #[error(transparent)]
+    Pool(#[from] PoolError),
+    /// The environment forces an instruction set that the CPU lacks.
+    #[error(transparent)]
+    Isa(#[from] IsaError),
+}
+
+/// Searches an index again and again without allocating. One per thread.
+///
+/// # Examples
+/// ```
+/// use orthant_engine::{Index, Metric, SearchParams};
+///
+/// let index = Index::builder(2, Metric::Cosine).build()?;
+/// index.insert_batch(&[1.0, 0.0, 0.0, 2.0, 3.0, 3.0], None)?;
+/// let mut searcher = index.searcher();
+/// let hits = searcher.search(&[1.0, 0.1], SearchParams::new(2, 16))?;
+/// assert_eq!([hits[0].node, hits[1].node], [0, 2]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Searcher<'a> {
+    index: &'a Index,
+    scratch: Scratch,
+    query: Vec<f32>,
+    coded: Sq8Query,
+    nodes: Vec<NodeId>,
+    distances: Vec<f32>,
+    hits: Vec<Hit>,
+}
+
+impl<'a> Searcher<'a> {
+    fn new(index: &'a Index) -> Self {
+        Self {
+            index,
+            scratch: Scratch::new(),
+            query: Vec::with_capacity(index.dim),
+            coded: Sq8Query::default(),
+            nodes: Vec::new(),
+            distances: Vec::new(),
+            hits: Vec::new(),
+        }
+    }
+
+    /// The `params.k` nearest rows that the search finds, nearest first; all rows when there are fewer.
+    ///
+    /// # Errors
+    /// [`SearchError`].
+    pub fn search(&mut self, query: &[f32], params: SearchParams) -> Result<&[Hit], SearchError> {
+        let index = self.index;
+        index.check_query(0, query)?;
+        if params.k == 0 {
+            return Err(SearchError::ZeroK);
+        }
+        self.query.clear();
+        self.query.extend_from_slice(query);
+        if index.metric == Metric::Cosine {
+            normalize(&mut self.query);
+        }
+        let ef = params.ef.max(params.k);
+        self.hits.clear();
+        let space = RowSpace { kernel: &index.kernel, rows: &index.rows };
+        match &index.codes {
+            None => {
+                let found = index.graph.search(&space.from(&self.query), ef, &mut self.scratch);
+                let found = found.iter().map(|found| Hit { node: found.node, distance: found.distance });
+                self.hits.extend(found.filter(|hit| index.keys.is_present(hit.node)).take(params.k));
+            }
+            Some(codes) => {
+                codes.quantizer.prepare(index.kernel.metric(), &self.query, &mut self.coded);
+                let found = index.graph.search(&codes.from(&self.coded), ef, &mut self.scratch);
+                let nodes = found.iter().map(|found| found.node);
+                self.nodes.clear();
+                self.nodes.extend(
+                    nodes.filter(|&node| index.keys.is_present(node)).take(params.rerank.max(params.k)),
+                );
+                self.rerank(space, params.k);
+            }
+        }
+        for hit in &mut self.hits {
+            hit.distance = index.to_border(hit.distance);
+        }
+        Ok(&self.hits)
+    }
+
+    /// Compares `self.nodes` at full precision and keeps the best `k`.
+    fn rerank(&mut self, space: RowSpace<'_>, k: usize) {
+        use orthant_graph::Scorer;
+        self.distances.clear();
+        self.distances.resize(self.nodes.len(), 0.0);
+        space.from(&self.query).score_batch(&self.nodes, &mut self.distances);
+        let pairs = self.nodes.iter().zip(&self.distances);
+        self.hits.extend(pairs.map(|(&node, &distance)| Hit { node, distance }));
+        self.hits.sort_unstable_by(|a, b| a.distance.total_cmp(&b.distance).then(a.node.cmp(&b.node)));
+        self.hits.truncate(k);
+    }
+}
+
+/// Queries per turn of a thread in a batch: long enough that taking a turn costs nothing beside
+/// them, short enough that threads end together.
+const QUERY_CHUNK: usize = 16;
+
+impl Index {
+    /// A searcher of this index.
+    pub fn searcher(&self) -> Searcher<'_> {
+        Searcher::new(self)
+    }
+
+    /// The `k` nearest rows that a search with a beam of `ef` finds, nearest first; all rows when there
+    /// are fewer than `k`. For many searches a [`Searcher`] is faster: it keeps its memory.
+    ///
+    /// # Errors
+    /// [`SearchError`].
+    pub fn search(&self, query: &[f32], k: usize, ef: usize) -> Result<Vec<Match<'_>>, SearchError> {
+        let mut searcher = self.searcher();
+        let hits = searcher.search(query, SearchParams::new(k, ef))?;
+        Ok(self.matches(hits))
+    }
+
+    /// Hits with their keys.
+    pub fn matches(&self, hits: &[Hit]) -> Vec<Match<'_>> {
+        let keyed = |hit: &Hit| self.key(hit.node).map(|key| Match { key, distance: hit.distance });
+        hits.iter().filter_map(keyed).collect()
+    }
+
+    /// Searches for each of the queries `[n × dim]`, in parallel on the threads of the index. The results
+    /// are those of one search after the other.
+    ///
+    /// # Errors
+    /// [`SearchError`]; bad queries are found before the first search.
+    pub fn search_batch(&self, queries: &[f32], params: SearchParams) -> Result<Batch, SearchError> {
+        let count = self.check_queries(queries, params.k)?;
+        let mut batch = Batch {
+            k: params.k,
+            nodes: vec![Batch::MISSING; count * params.k],
+            distances: vec![f32::INFINITY; count * params.k],
+        };
+        let failed = OnceLock::new();
+        let cancel = CancelToken::new();
+        let out = BatchRows::new(&mut batch);
+        self.run_chunks(count, QUERY_CHUNK, &cancel, |_, range| {
+            let mut searcher = self.searcher();
+            for query in range {
+                let vector = &queries[query * self.dim..(query + 1) * self.dim];
+                match searcher.search(vector, params) {
+                    // SAFETY: every query is in exactly one range.
+                    Ok(hits) => unsafe { out.set(query, hits) },
+                    Err(error) => {
+                        cancel.cancel();
+                        let _ = failed.set(error);
+                        return;
+                    }
+                }
+            }
+        })?;
+        match failed.into_inner() {
+            Some(error) => Err(error),
+            None => Ok(batch),
+        }
+    }
+
+    /// How an inside distance is shown: the root for L2, and for cosine the 1 that unit rows leave out.
+    pub(crate) fn to_border(&self, distance: f32) -> f32 {
+        match self.metric {
+            // Rounding can leave two equal unit rows a hair below 0.
+            Metric::Cosine => (1.0 + distance).max(0.0),
+            metric => metric.to_border(distance),
+        }
+    }
+
+    fn check_query(&self, number: usize, query: &[f32]) -> Result<(), SearchError> {
+        if query.len() != self.dim {
+            return Err(SearchError::Dimension { found: query.len(), expected: self.dim });
+        }
+        match first_not_finite(query) {
+            Some(column) => Err(SearchError::NotFinite { query: number, column }),
+            None => Ok(()),
+        }
+    }
+
+    /// Checks a batch of queries and counts them.
+    pub(crate) fn check_queries(&self, queries: &[f32], k: usize) -> Result<usize, SearchError> {
+        if k == 0 {
+            return Err(SearchError::ZeroK);
+        }
+        if !queries.len().is_multiple_of(self.dim) {
+            return Err(SearchError::Ragged { elements: queries.len(), dim: self.dim });
+        }
+        for (number, query) in queries.chunks_exact(self.dim).enumerate() {
+            self.check_query(number, query)?;
+        }
+        Ok(queries.len() / self.dim)
+    }
+}
+
+/// The rows of a batch, written by many threads, each row by one.
+pub(crate) struct BatchRows<'a> {
+    k: usize,
+    count: usize,
+    nodes: *mut NodeId,
+    distances: *mut f32,
+    batch: std::marker::PhantomData<&'a mut Batch>,
+}
+
+// SAFETY: `set` asks that no row is written by two threads.
+unsafe impl Sync for BatchRows<'_> {}
+
+impl<'a> BatchRows<'a> {
+    pub(crate) fn new(batch: &'a mut Batch) -> Self {
+        Self {
+            k: batch.k,
+            count: batch.nodes.len() / batch.k,
+            nodes: batch.nodes.as_mut_ptr(),
+            distances: batch.distances.as_mut_ptr(),
+            batch: std::marker::PhantomData,
+        }
+    }
+
+    /// Writes the results of `query`.
+    ///
+    /// # Safety
+    /// No other thread writes those of the same query.
+    pub(crate) unsafe fn set(&self, query: usize, hits: &[Hit]) {
+        assert!(query < self.count && hits.len() <= self.k, "results lie inside the batch");
+        for (place, hit) in hits.iter().enumerate() {
+            let at = query * self.k + place;
+            // SAFETY: `at` lies inside the batch, as asserted, and the row is this thread's.
+            unsafe { self.nodes.add(at).write(hit.node) };
+            // SAFETY: as above.
+            unsafe { self.distances.add(at).write(hit.distance) };
+        }
+    }
+}

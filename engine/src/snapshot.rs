@@ -1,0 +1,429 @@
+//! Saving an index to one file and opening it without parsing.
+//!
+//! The file is a container of checksummed sections (see `orthant_storage::persist`): a header of fixed
+//! fields, then the tables as they are in memory. Opening maps them; later inserts grow behind the mapped
+//! parts in memory. The same index gives the same bytes, whatever happened on the way to it.
+//!
+//! * **F1** The file stands whole under its name or not at all; an older file stays until then.
+//! * **F2** Every byte is covered by a checksum, and every number that leads to another place is checked
+//!   against its bounds, so a damaged or made-up file is an error, never a wrong read.
+
+use std::path::{Path, PathBuf};
+
+use bytemuck::{Pod, Zeroable};
+use orthant_graph::{ConfigError, Graph, GraphConfig, GraphMemory, GraphState, LevelDraw, Table};
+use orthant_kernels::{IsaError, Kernel, Metric};
+use orthant_quant::Sq8;
+use orthant_storage::persist::{self, FileWriter, MappedFile, Verify};
+use orthant_storage::{ArenaError, Column, MemoryOptions, Region, RegionError, RowArena, RowLayout};
+
+use crate::builder::{MAX_DIM, Quantization, inner_metric};
+use crate::codes::{Codes, CodesError, code_stride};
+use crate::ids::{KeyMode, Keys};
+use crate::index::{Index, Workers};
+use crate::memory::boxed;
+
+/// The kind of file an index is.
+const KIND: [u8; 8] = *b"orthant\0";
+
+/// The version of index files that this code writes, and the newest that it reads.
+pub const FORMAT_VERSION: u32 = 1;
+
+const HEAD: [u8; 8] = *b"head\0\0\0\0";
+const ROWS: [u8; 8] = *b"rows\0\0\0\0";
+const KEY_KINDS: [u8; 8] = *b"keykind\0";
+const KEY_WORDS: [u8; 8] = *b"keyword\0";
+const KEY_TEXTS: [u8; 8] = *b"keytext\0";
+const SQ8: [u8; 8] = *b"sq8\0\0\0\0\0";
+const CODES: [u8; 8] = *b"codes\0\0\0";
+const BIASES: [u8; 8] = *b"biases\0\0";
+
+fn table_tag(table: Table) -> [u8; 8] {
+    match table {
+        Table::Heads => *b"heads\0\0\0",
+        Table::Blocks => *b"lists\0\0\0",
+        Table::Towers => *b"towers\0\0",
+        Table::Anchors => *b"anchors\0",
+        Table::UpperHeads => *b"upheads\0",
+        Table::UpperBlocks => *b"uplists\0",
+    }
+}
+
+/// The fixed fields, little-endian, without padding.
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct Head {
+    seed: u64,
+    texts_len: u64,
+    dim: u32,
+    stride: u32,
+    rows: u32,
+    metric: u32,
+    m: u32,
+    m0: u32,
+    ef_construction: u32,
+    flags: u32,
+    quantization: u32,
+    key_mode: u32,
+    node_bound: u32,
+    nodes: u32,
+    upper_slots: u32,
+    /// Entry point + 1; 0 for none.
+    entry: u32,
+    entry_level: u32,
+    reserved: u32,
+}
+
+const FLAG_KEEP_PRUNED: u32 = 1;
+
+/// Why an index was not saved. Whatever stood at the path is as it was.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SaveError {
+    /// Rows were being inserted at the same time.
+    #[error("{}: not saved, because rows were inserted meanwhile", path.display())]
+    Busy {
+        /// Where it was to be saved.
+        path: PathBuf,
+    },
+    /// The file could not be written.
+    #[error(transparent)]
+    File(#[from] persist::SaveError),
+}
+
+/// Why an index could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The file cannot be read, is damaged, of another kind, or newer than this code.
+    #[error(transparent)]
+    File(#[from] persist::OpenError),
+    /// A field of the header holds a value that no index has.
+    #[error("{}: the index header says {field} = {value}, which no index has", path.display())]
+    Head {
+        /// The file.
+        path: PathBuf,
+        /// The field.
+        field: &'static str,
+        /// Its value.
+        value: u64,
+    },
+    /// A section has another length than the header calls for.
+    #[error("{}: section {section} holds {found} bytes, {expected} are needed", path.display())]
+    Length {
+        /// The file.
+        path: PathBuf,
+        /// The section.
+        section: persist::Tag,
+        /// Bytes in the file.
+        found: u64,
+        /// Bytes that the header calls for.
+        expected: u64,
+    },
+    /// The graph's tables do not form a graph.
+    #[error("{}: damaged graph", path.display())]
+    Graph {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: orthant_graph::OpenError,
+    },
+    /// A row's key is no key.
+    #[error("{}: the key of row {row} is damaged", path.display())]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// The row.
+        row: u32,
+    },
+    /// The quantizer's section is no quantizer.
+    #[error("{}: damaged quantizer", path.display())]
+    Quantizer {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: orthant_quant::CodecError,
+    },
+    /// There is no memory for what lies beside the mapped file.
+    #[error("{}: no memory to open it", path.display())]
+    Memory {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: RegionError,
+    },
+    /// There is no memory for rows.
+    #[error("{}: no memory to open it", path.display())]
+    Rows {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: ArenaError,
+    },
+    /// The environment forces an instruction set that the CPU lacks.
+    #[error(transparent)]
+    Isa(#[from] IsaError),
+}
+
+/// How to open an index.
+#[derive(Debug, Clone, Default)]
+pub struct OpenOptions {
+    /// Check every byte (the default), or only the header.
+    pub verify: Verify,
+    /// Copy the file into memory on huge pages instead of mapping it. Costs the copy once; searches of an
+    /// index beyond the size of the caches are faster afterwards.
+    pub load: bool,
+    /// How memory is taken.
+    pub memory: MemoryOptions,
+    /// Threads for batches; 0: as many as the process may use.
+    pub threads: usize,
+}
+
+impl Index {
+    /// Writes the index to one file at `path`, replacing what stands there once the new file is whole.
+    ///
+    /// Searches may go on meanwhile; inserts make it fail.
+    ///
+    /// # Errors
+    /// [`SaveError`]; the old file, if any, is untouched then.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<(), SaveError> {
+        let path = path.as_ref();
+        let busy = || SaveError::Busy { path: path.to_path_buf() };
+        let before = self.writes.quiet().ok_or_else(busy)?;
+        let mut writer = FileWriter::create(path, KIND, FORMAT_VERSION)?;
+        let state = self.graph.state();
+        // Rows beyond the graph's tables were given up; they hold nothing.
+        let rows = self.rows.len();
+        let head = self.head(state, rows);
+        writer.write_section(HEAD, bytemuck::bytes_of(&head))?;
+        writer.write_section(ROWS, bytemuck::cast_slice(self.rows.rows()))?;
+        writer.write_section(KEY_KINDS, self.keys.kinds_of(rows))?;
+        if self.keys.mode() == KeyMode::Given {
+            writer.section(KEY_WORDS, |out| {
+                // SAFETY: the column was grown to all rows that have a key, and nothing is written.
+                (0..rows as u32).try_for_each(|node| match self.keys.is_present(node) {
+                    // SAFETY: as above.
+                    true => out.write_all(bytemuck::cast_slice(unsafe { self.keys.words.at(node) })),
+                    false => out.write_all(&[0; 8]),
+                })
+            })?;
+            writer.write_section(KEY_TEXTS, self.keys.texts_bytes())?;
+        }
+        for table in Table::ALL {
+            writer.section(table_tag(table), |out| self.graph.write_table(table, out))?;
+        }
+        if let Some(codes) = &self.codes {
+            writer.write_section(SQ8, &codes.quantizer.to_bytes())?;
+            writer.section(CODES, |out| {
+                // SAFETY: every row has a code (C1), and nothing is written.
+                (0..rows as u32).try_for_each(|node| out.write_all(unsafe { codes.codes.at(node) }))
+            })?;
+            writer.section(BIASES, |out| {
+                // SAFETY: as above.
+                (0..rows as u32).try_for_each(|node| {
+                    out.write_all(bytemuck::cast_slice(unsafe { codes.biases.at(node) }))
+                })
+            })?;
+        }
+        if self.writes.quiet() != Some(before) {
+            return Err(busy());
+        }
+        Ok(writer.finish()?)
+    }
+
+    fn head(&self, state: GraphState, rows: usize) -> Head {
+        let config = self.graph.config();
+        Head {
+            seed: self.seed,
+            texts_len: self.keys.texts_len(),
+            dim: self.dim as u32,
+            stride: self.rows.layout().stride() as u32,
+            rows: rows as u32,
+            metric: Metric::ALL.iter().position(|&known| known == self.metric).unwrap_or(0) as u32,
+            m: config.m() as u32,
+            m0: config.m0() as u32,
+            ef_construction: config.ef_construction() as u32,
+            flags: if config.keep_pruned() { FLAG_KEEP_PRUNED } else { 0 },
+            // Quantized but not trained is told from the missing sections.
+            quantization: self.quantization as u32,
+            key_mode: self.keys.mode() as u32,
+            node_bound: state.node_bound,
+            nodes: state.nodes,
+            upper_slots: state.upper_slots,
+            entry: state.entry.map_or(0, |(node, _)| node + 1),
+            entry_level: state.entry.map_or(0, |(_, level)| u32::from(level)),
+            reserved: 0,
+        }
+    }
+
+    /// Opens an index file.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Self, OpenError> {
+        let file = MappedFile::open(path.as_ref(), KIND, FORMAT_VERSION, options.verify)?;
+        Opening { file, options }.index()
+    }
+}
+
+/// A file on its way to an index.
+struct Opening<'a> {
+    file: MappedFile,
+    options: &'a OpenOptions,
+}
+
+impl Opening<'_> {
+    fn path(&self) -> PathBuf {
+        self.file.path().to_path_buf()
+    }
+
+    fn index(&self) -> Result<Index, OpenError> {
+        let head = self.head()?;
+        let config = self.config(&head)?;
+        let (dim, rows) = (head.dim as usize, head.rows as usize);
+        let metric = Metric::ALL[head.metric as usize];
+        let layout = RowLayout::with_stride(dim, head.stride as usize);
+        let row_region = self.region(ROWS, rows as u64 * u64::from(head.stride) * 4)?;
+        let arena = RowArena::from_region(layout, row_region, head.rows)
+            .map_err(|source| OpenError::Rows { path: self.path(), source })?;
+        let has_codes = self.file.bytes(SQ8).is_some();
+        Ok(Index {
+            dim,
+            metric,
+            kernel: Kernel::new(inner_metric(metric), dim)?,
+            rows: arena,
+            graph: self.graph(&head, config)?,
+            levels: LevelDraw::new(head.seed, config.m()),
+            seed: head.seed,
+            keys: self.keys(&head)?,
+            quantization: if head.quantization == 0 { Quantization::None } else { Quantization::Sq8 },
+            codes: if has_codes { Some(self.codes(&head)?) } else { None },
+            workers: Workers { threads: self.options.threads, cores: None },
+            memory: self.options.memory.clone(),
+            pool: Default::default(),
+            writes: Default::default(),
+        })
+    }
+
+    /// The header, its fields in range.
+    fn head(&self) -> Result<Head, OpenError> {
+        let bytes = self.section(HEAD, size_of::<Head>() as u64)?;
+        let head: Head = bytemuck::pod_read_unaligned(bytes);
+        let check = |field, value: u32, is_fine: bool| match is_fine {
+            true => Ok(()),
+            false => Err(OpenError::Head { path: self.path(), field, value: u64::from(value) }),
+        };
+        check("dim", head.dim, (1..=MAX_DIM as u32).contains(&head.dim))?;
+        check("stride", head.stride, head.stride >= head.dim && head.stride <= head.dim + 1024)?;
+        check("metric", head.metric, (head.metric as usize) < Metric::ALL.len())?;
+        check("quantization", head.quantization, head.quantization <= 1)?;
+        check("key mode", head.key_mode, head.key_mode <= 2)?;
+        check("flags", head.flags, head.flags <= FLAG_KEEP_PRUNED)?;
+        check("rows", head.rows, head.rows <= orthant_graph::MAX_NODE)?;
+        check("node bound", head.node_bound, head.node_bound <= head.rows)?;
+        check("nodes", head.nodes, head.nodes <= head.node_bound)?;
+        check("upper lists", head.upper_slots, u64::from(head.upper_slots) <= 15 * u64::from(head.rows))?;
+        check("entry level", head.entry_level, head.entry_level <= u32::from(orthant_graph::MAX_LEVEL))?;
+        check("reserved", head.reserved, head.reserved == 0)?;
+        Ok(head)
+    }
+
+    fn config(&self, head: &Head) -> Result<GraphConfig, OpenError> {
+        let config = GraphConfig::new(head.m as usize, head.ef_construction as usize)
+            .and_then(|config| config.with_m0(head.m0 as usize))
+            .map_err(|error| {
+                let (field, value) = match error {
+                    ConfigError::M { m } => ("m", m),
+                    ConfigError::M0 { m0, .. } => ("m0", m0),
+                    _ => ("ef_construction", 0),
+                };
+                OpenError::Head { path: self.path(), field, value: value as u64 }
+            })?;
+        Ok(config.with_keep_pruned(head.flags & FLAG_KEEP_PRUNED != 0))
+    }
+
+    fn graph(&self, head: &Head, config: GraphConfig) -> Result<Graph, OpenError> {
+        let nodes = u64::from(head.node_bound);
+        let upper = u64::from(head.upper_slots);
+        let block = |limit: usize| limit.next_multiple_of(16) as u64 * 4;
+        let table = |table, bytes| self.region(table_tag(table), bytes).map(boxed);
+        let links = || {
+            let memory = |source| OpenError::Memory { path: self.path(), source };
+            Region::reserve(&self.options.memory).map(boxed).map_err(memory)
+        };
+        let memory = GraphMemory {
+            heads: table(Table::Heads, nodes * 4)?,
+            blocks: table(Table::Blocks, nodes * block(config.m0()))?,
+            block_links: links()?,
+            towers: table(Table::Towers, nodes * 4)?,
+            anchors: table(Table::Anchors, nodes * 4)?,
+            upper_heads: table(Table::UpperHeads, upper * 4)?,
+            upper_blocks: table(Table::UpperBlocks, upper * block(config.m()))?,
+            upper_block_links: links()?,
+        };
+        let state = GraphState {
+            node_bound: head.node_bound,
+            nodes: head.nodes,
+            upper_slots: head.upper_slots,
+            entry: head.entry.checked_sub(1).map(|node| (node, head.entry_level as u8)),
+        };
+        Graph::open(config, memory, state).map_err(|source| OpenError::Graph { path: self.path(), source })
+    }
+
+    fn keys(&self, head: &Head) -> Result<Keys, OpenError> {
+        let memory = |source| OpenError::Memory { path: self.path(), source };
+        // The key mode was checked with the header.
+        let mode = KeyMode::from_u8(head.key_mode as u8).unwrap_or(KeyMode::Undecided);
+        let rows = u64::from(head.rows);
+        let kinds = Column::from_region(1, self.region(KEY_KINDS, rows)?);
+        let fresh = || Region::reserve(&self.options.memory).map_err(memory);
+        let (words, texts, texts_len) = if mode == KeyMode::Given {
+            let words = self.region(KEY_WORDS, rows * 8)?;
+            (words, self.region(KEY_TEXTS, head.texts_len)?, head.texts_len)
+        } else {
+            (fresh()?, fresh()?, 0)
+        };
+        let keys = Keys::from_parts(kinds, Column::from_region(1, words), texts, texts_len, mode);
+        keys.check(rows as usize, self.file.bytes(KEY_TEXTS).unwrap_or_default())
+            .map_err(|row| OpenError::Key { path: self.path(), row })?;
+        Ok(keys)
+    }
+
+    fn codes(&self, head: &Head) -> Result<Codes, OpenError> {
+        let bytes = self.file.bytes(SQ8).unwrap_or_default();
+        let quantizer =
+            Sq8::from_bytes(bytes).map_err(|source| OpenError::Quantizer { path: self.path(), source })?;
+        if quantizer.dim() != head.dim as usize {
+            let value = quantizer.dim() as u64;
+            return Err(OpenError::Head { path: self.path(), field: "the quantizer's dim", value });
+        }
+        let (rows, stride) = (u64::from(head.rows), code_stride(quantizer.dim()));
+        let codes = Column::from_region(stride, self.region(CODES, rows * stride as u64)?);
+        let biases = Column::from_region(1, self.region(BIASES, rows * 4)?);
+        Codes::from_parts(quantizer, codes, biases).map_err(|error| match error {
+            CodesError::Memory(source) => OpenError::Memory { path: self.path(), source },
+            CodesError::Isa(error) => error.into(),
+        })
+    }
+
+    /// The bytes of a section of exactly this length.
+    fn section(&self, tag: [u8; 8], expected: u64) -> Result<&[u8], OpenError> {
+        let bytes = self.file.bytes(tag).unwrap_or_default();
+        if bytes.len() as u64 != expected {
+            let found = bytes.len() as u64;
+            return Err(OpenError::Length { path: self.path(), section: persist::Tag(tag), found, expected });
+        }
+        Ok(bytes)
+    }
+
+    /// A section of exactly this length as a region that grows.
+    fn region(&self, tag: [u8; 8], expected: u64) -> Result<Region, OpenError> {
+        self.section(tag, expected)?;
+        let memory = &self.options.memory;
+        Ok(if self.options.load {
+            self.file.region_copied(tag, memory)?
+        } else {
+            self.file.region(tag, memory)?
+        })
+    }
+}

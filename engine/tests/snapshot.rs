@@ -1,0 +1,147 @@
+//! Saving and opening: same results, same bytes, and no damage that goes unseen.
+
+use orthant_engine::{Index, Key, Metric, OpenOptions, Quantization, SearchParams};
+
+mod support;
+use support::clustered;
+
+fn index(count: usize, quantization: Quantization, keys: bool) -> Index {
+    let dim = 12;
+    let rows = clustered(count, dim, 1);
+    let mut index = Index::builder(dim, Metric::Cosine)
+        .quantization(quantization)
+        .threads(1)
+        .ef_construction(48)
+        .build()
+        .unwrap();
+    let names: Vec<Key> = (0..count)
+        .map(|i| if i % 3 == 0 { Key::Int(i as u64 * 7) } else { format!("k{i}").into() })
+        .collect();
+    index.insert_batch(&rows, keys.then_some(&names[..])).unwrap();
+    index.train().unwrap();
+    index
+}
+
+fn same_results(a: &Index, b: &Index) {
+    let queries = clustered(50, a.dim(), 2);
+    for params in [SearchParams::new(10, 16), SearchParams::new(3, 100)] {
+        assert_eq!(a.search_batch(&queries, params).unwrap(), b.search_batch(&queries, params).unwrap());
+    }
+}
+
+#[test]
+fn an_opened_index_is_the_saved_one_and_goes_on() {
+    let directory = tempfile::tempdir().unwrap();
+    for quantization in [Quantization::None, Quantization::Sq8] {
+        for keys in [false, true] {
+            for load in [false, true] {
+                let path = directory.path().join(format!("{quantization}-{keys}-{load}"));
+                let before = index(800, quantization, keys);
+                before.save(&path).unwrap();
+                let options = OpenOptions { load, threads: 1, ..OpenOptions::default() };
+                let after = Index::open(&path, &options).unwrap();
+                assert_eq!(after.len(), 800);
+                assert!(after.validate().is_ok());
+                same_results(&before, &after);
+                for node in 0..800 {
+                    assert_eq!(before.key(node), after.key(node));
+                    let key = before.key(node).unwrap().to_key();
+                    assert_eq!(after.node(&key), Some(node));
+                }
+                // Both take the same new rows in the same way, and then give the same file.
+                let more = clustered(100, 12, 3);
+                for index in [&before, &after] {
+                    for (place, row) in more.chunks_exact(12).enumerate() {
+                        match keys {
+                            true => index.insert(format!("new {place}"), row).map(|_| ()).unwrap(),
+                            false => index.insert_batch(row, None).map(|_| ()).unwrap(),
+                        }
+                    }
+                }
+                assert!(after.validate().is_ok());
+                same_results(&before, &after);
+                let (a, b) = (directory.path().join("a"), directory.path().join("b"));
+                before.save(&a).unwrap();
+                after.save(&b).unwrap();
+                assert!(
+                    std::fs::read(a).unwrap() == std::fs::read(b).unwrap(),
+                    "the same index, the same bytes"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn one_seed_and_one_thread_give_one_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let bytes = |name: &str| {
+        let path = directory.path().join(name);
+        index(1500, Quantization::Sq8, true).save(&path).unwrap();
+        std::fs::read(path).unwrap()
+    };
+    assert!(bytes("a") == bytes("b"));
+}
+
+#[test]
+fn empty_and_tiny_indexes_are_files_too() {
+    let directory = tempfile::tempdir().unwrap();
+    for count in [0, 1, 2] {
+        let path = directory.path().join(format!("{count}"));
+        let before = index(count, Quantization::Sq8, false);
+        before.save(&path).unwrap();
+        let after = Index::open(&path, &OpenOptions::default()).unwrap();
+        assert_eq!(after.len(), count);
+        same_results(&before, &after);
+        after.insert_batch(&clustered(5, 12, 8), None).unwrap();
+        assert_eq!(after.len(), count + 5);
+    }
+}
+
+#[test]
+fn every_flipped_byte_and_every_truncation_is_found() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("index");
+    index(6, Quantization::Sq8, true).save(&path).unwrap();
+    let good = std::fs::read(&path).unwrap();
+    let bad = directory.path().join("bad");
+    let is_refused = |bytes: &[u8]| {
+        std::fs::write(&bad, bytes).unwrap();
+        match Index::open(&bad, &OpenOptions::default()) {
+            Ok(_) => false,
+            Err(error) => {
+                let text = format!("{error}");
+                assert!(text.contains("bad"), "the error names the file: {text}");
+                true
+            }
+        }
+    };
+    // All bytes that are not padding of zeros, and every 61st of those that are.
+    let mut flips = 0;
+    for place in 0..good.len() {
+        if good[place] == 0 && place % 61 != 0 {
+            continue;
+        }
+        let mut bytes = good.clone();
+        bytes[place] ^= 1 << (place % 8);
+        assert!(is_refused(&bytes), "byte {place}");
+        flips += 1;
+    }
+    assert!(flips > 1000);
+    for length in (0..good.len()).step_by(997).chain([good.len() - 1]) {
+        assert!(is_refused(&good[..length]), "cut at {length}");
+    }
+}
+
+#[test]
+fn an_unwritable_place_leaves_the_old_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("missing").join("index");
+    let error = index(5, Quantization::None, false).save(&path).unwrap_err();
+    assert!(error.to_string().contains("missing"), "{error}");
+    // A directory in the way of the file.
+    let taken = directory.path().join("taken");
+    std::fs::create_dir(&taken).unwrap();
+    assert!(index(5, Quantization::None, false).save(&taken).is_err());
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "nothing is left behind");
+}
