@@ -52,6 +52,18 @@ pub fn lines<T>(address: *const T, count: usize) {
     }
 }
 
+/// Asks for the lines `from..to` of the row at `address`, counted from 0 and clipped to the `count`
+/// elements that the row has.
+#[inline(always)]
+pub(crate) fn some_lines<T>(address: *const T, count: usize, from: usize, to: usize) {
+    let start = address.cast::<u8>();
+    let lead = start.addr() % LINE;
+    let whole = (lead + count * size_of::<T>()).div_ceil(LINE);
+    for at in from..to.min(whole) {
+        line(start.wrapping_sub(lead).wrapping_add(at * LINE));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

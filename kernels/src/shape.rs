@@ -22,9 +22,17 @@ const TILE_CHAINS: usize = 2;
 /// one step per cycle at best: four chains cover the four cycles of an FMA.
 const PAIR_CHAINS: usize = 4;
 
-/// Rows fetched ahead of the tile being summed. One tile: a row of 384 f32 is 24 lines and a core has
-/// 10-16 miss buffers, so four rows ahead already keep them all busy while asking for more only evicts.
-const ROWS_AHEAD: usize = TILE;
+/// Rows of a gathered batch whose first lines are asked for before anything is summed: as many as a graph
+/// node has neighbors. The first touch of a row is also the one that waits for the address translation.
+const ROWS_AHEAD: usize = 32;
+
+/// Lines asked for that early. Two start the hardware's own prefetcher on the rest of the row: 6 % faster
+/// than four whole rows ahead, at 8 to 32 rows of 384 f32 from memory (Sapphire Rapids, 2 MB pages).
+const LEAD_LINES: usize = 2;
+
+/// Rows of at most this many lines are asked for whole, at once: 32 rows of 128 f32 are 256 lines, which fit
+/// the first-level cache (10 % faster than four rows ahead, same machine).
+const SMALL_ROW_LINES: usize = 8;
 
 /// Sums `R` rows against one query, `C` chains each.
 #[inline(always)]
@@ -115,7 +123,7 @@ pub(crate) unsafe fn rows<A: Sum, const DIM: usize>(
     count: usize,
 ) {
     // SAFETY: the caller promised `count` rows, and `at < count` wherever a row is named.
-    unsafe { each_tile::<A, DIM, false>(query, |at| base.wrapping_add(at * stride), dim, out, count) }
+    unsafe { each_tile::<A, DIM>(query, |at| base.wrapping_add(at * stride), |_| (), dim, out, count) }
 }
 
 /// One query against the rows of `base` named by `ids`.
@@ -133,40 +141,63 @@ pub(crate) unsafe fn gather<A: Sum, const DIM: usize>(
     out: *mut A::Out,
     count: usize,
 ) {
+    let dim = if DIM == 0 { dim } else { DIM };
     // SAFETY: `at < count` wherever an id is read.
     let id = |at: usize| unsafe { ids.add(at).read() } as usize;
     // Wrapping, so that empty rows (`dim = 0`) have an address without there being a row.
     let row = |at: usize| base.wrapping_add(id(at) * stride);
-    // SAFETY: the caller's promise is passed on.
-    unsafe { each_tile::<A, DIM, true>(query, row, dim, out, count) }
+    if dim * size_of::<A::Row>() <= SMALL_ROW_LINES * prefetch::LINE {
+        for at in 0..count.min(ROWS_AHEAD) {
+            prefetch::lines(row(at), dim);
+        }
+        let ahead = |at: usize| {
+            for at in at + ROWS_AHEAD..count.min(at + ROWS_AHEAD + TILE) {
+                prefetch::lines(row(at), dim);
+            }
+        };
+        // SAFETY: the caller's promise is passed on.
+        unsafe { each_tile::<A, DIM>(query, row, ahead, dim, out, count) }
+    } else {
+        for at in 0..count.min(ROWS_AHEAD) {
+            prefetch::some_lines(row(at), dim, 0, LEAD_LINES);
+        }
+        // SAFETY: (whole block) `at < count` wherever a row is named or a distance is written; the rest is
+        // the caller's promise.
+        unsafe {
+            let context = A::context(query, dim);
+            for at in 0..count {
+                if at + ROWS_AHEAD < count {
+                    prefetch::some_lines(row(at + ROWS_AHEAD), dim, 0, LEAD_LINES);
+                }
+                if at + 1 < count {
+                    prefetch::some_lines(row(at + 1), dim, LEAD_LINES, usize::MAX);
+                }
+                let one = row(at);
+                let [partial] = tile::<A, DIM, 1, PAIR_CHAINS>(query, [one], dim);
+                out.add(at).write(A::finish(partial, context, query, one, dim));
+            }
+        }
+    }
 }
 
-/// Walks `count` rows in tiles and writes a distance for each.
+/// Walks `count` rows in tiles and writes a distance for each. `ahead` is told where the walk is.
 #[inline(always)]
-unsafe fn each_tile<A: Sum, const DIM: usize, const PREFETCH: bool>(
+unsafe fn each_tile<A: Sum, const DIM: usize>(
     query: *const A::Query,
     row: impl Fn(usize) -> *const A::Row,
+    ahead: impl Fn(usize),
     dim: usize,
     out: *mut A::Out,
     count: usize,
 ) {
     let dim = if DIM == 0 { dim } else { DIM };
-    if PREFETCH {
-        for at in 0..count.min(ROWS_AHEAD) {
-            prefetch::lines(row(at), dim);
-        }
-    }
     // SAFETY: (whole function) `at < count` wherever a row is named or a distance is written; the rest
     // is the caller's promise.
     unsafe {
         let context = A::context(query, dim);
         let mut at = 0;
         while at + TILE <= count {
-            if PREFETCH {
-                for ahead in at + ROWS_AHEAD..count.min(at + ROWS_AHEAD + TILE) {
-                    prefetch::lines(row(ahead), dim);
-                }
-            }
+            ahead(at);
             let four: [*const A::Row; TILE] = core::array::from_fn(|r| row(at + r));
             let partials = tile::<A, DIM, TILE, TILE_CHAINS>(query, four, dim);
             for r in 0..TILE {
