@@ -1,0 +1,84 @@
+//! What the command line may say.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// The project's own commands.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version, about)]
+pub(crate) struct Flags {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// One of the commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run all tests, doc tests included, and the kernels' tests once per instruction set
+    Test(TestFlags),
+    /// Run everything a change has to pass
+    Ci,
+    /// Check what no compiler checks: arrows between crates, layout, unsafe code, paths
+    Tidy,
+    /// Run the concurrency models under loom
+    Loom(LoomFlags),
+    /// Measure: micro-benchmarks of all crates, then recall against speed on whole data sets
+    Bench(BenchFlags),
+}
+
+/// `cargo xtask test`
+#[derive(Debug, Args)]
+pub(crate) struct TestFlags {
+    /// Leave out the runs of the kernels' tests on the other instruction sets
+    #[arg(long)]
+    pub(crate) one_isa: bool,
+}
+
+/// `cargo xtask loom`
+#[derive(Debug, Args)]
+pub(crate) struct LoomFlags {
+    /// Explore three preemptions instead of two: much longer, for changes to a protocol
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Only this crate's models (storage, pool or graph)
+    #[arg(long = "crate", value_name = "NAME")]
+    pub(crate) only: Option<String>,
+}
+
+/// `cargo xtask bench`
+#[derive(Debug, Args)]
+pub(crate) struct BenchFlags {
+    /// Short criterion runs and a small generated set: to see that it works, not to quote
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Folders with base.fbin, query.fbin, gt.ibin and metric; the path list in ORTHANT_DATA is added
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Vec<PathBuf>,
+    /// Leave out the micro-benchmarks
+    #[arg(long)]
+    pub(crate) no_micro: bool,
+    /// Leave out recall against speed
+    #[arg(long)]
+    pub(crate) no_sweep: bool,
+    /// Beam widths of the sweep
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_values_t = [16, 32, 64, 128, 256])]
+    pub(crate) ef: Vec<usize>,
+    /// Queries of each set used at most; 0 = all
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    pub(crate) max_queries: usize,
+    /// Only the micro-benchmarks whose name contains this
+    #[arg(long, value_name = "WORD")]
+    pub(crate) filter: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        super::Flags::command().debug_assert();
+    }
+}

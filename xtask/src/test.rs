@@ -1,0 +1,52 @@
+//! `cargo xtask test`: all tests of the workspace.
+
+use anyhow::Result;
+
+use crate::{
+    cargo::{Count, cargo, count_tests},
+    flags::TestFlags,
+    steps,
+};
+
+/// The variable that forces the kernels onto one instruction set; see the kernels' documentation.
+const ISA: &str = "ORTHANT_ISA";
+
+/// Runs the tests. True when all passed.
+pub(crate) fn run(flags: &TestFlags) -> Result<bool> {
+    println!("== all crates");
+    let mut total = count_tests(&mut cargo(["test", "--workspace", "--no-fail-fast"]))?;
+    if !flags.one_isa {
+        for isa in forced_isas() {
+            println!("\n== orthant-kernels on {isa}");
+            let tests = ["test", "--package", "orthant-kernels", "--no-fail-fast", "--lib", "--tests"];
+            let count = count_tests(cargo(tests).env(ISA, isa))?;
+            total = Count { passed: total.passed + count.passed, failed: total.failed + count.failed };
+        }
+    }
+    println!();
+    steps::print_summary(total.passed, total.failed);
+    Ok(total.failed == 0)
+}
+
+/// The instruction sets this machine has, by the names the kernels know.
+fn forced_isas() -> Vec<&'static str> {
+    let mut isas = vec!["scalar"];
+    #[cfg(target_arch = "x86_64")]
+    {
+        if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
+            isas.push("avx2");
+        }
+        // What x86-64-v4 names.
+        if std::arch::is_x86_feature_detected!("avx512f")
+            && std::arch::is_x86_feature_detected!("avx512bw")
+            && std::arch::is_x86_feature_detected!("avx512cd")
+            && std::arch::is_x86_feature_detected!("avx512dq")
+            && std::arch::is_x86_feature_detected!("avx512vl")
+        {
+            isas.push("avx512");
+        }
+    }
+    #[cfg(target_arch = "aarch64")]
+    isas.push("neon");
+    isas
+}
