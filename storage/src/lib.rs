@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
 
 mod arena;
+mod blocks;
+mod column;
 mod layout;
 mod os;
 mod pages;
@@ -10,6 +12,8 @@ mod soa;
 mod sync;
 
 pub use arena::{ArenaError, Claim, RowArena};
+pub use blocks::BlockArena;
+pub use column::Column;
 pub use layout::RowLayout;
 pub use pages::{MemoryBudget, MemoryOptions, PageKind, PageReport, Region, RegionError};
-pub use soa::Column;
+pub use soa::{ColumnId, Columns, ColumnsBuilder, RowClaim};
