@@ -61,6 +61,9 @@ pub(crate) enum MetricName {
     /// 1 - cosine
     #[value(alias = "angular")]
     Cosine,
+    /// Sum of absolute differences
+    #[value(alias = "manhattan")]
+    L1,
 }
 
 /// Which codes the search reads before it looks at full vectors.
@@ -291,10 +294,10 @@ pub(crate) struct BenchArgs {
     /// Repetitions per beam width; best and median are reported
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub(crate) reps: usize,
-    /// Core of the one-thread measurements
-    #[arg(long, value_name = "CORE", default_value_t = 0)]
-    pub(crate) core: usize,
-    /// Cores of the build and of the multi-threaded batch
+    /// Core of the one-thread measurements [default: the first of --cores]
+    #[arg(long, value_name = "CORE")]
+    pub(crate) core: Option<usize>,
+    /// Cores of the build and of the multi-threaded batch [default: all this process may use]
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub(crate) cores: Vec<usize>,
     /// Where to write the ids found, one file per beam width

@@ -90,7 +90,8 @@ mod tests {
 
     #[test]
     fn one_line_with_causes_and_a_hint() {
-        let error = Err::<(), _>(anyhow!("row 3\nis odd")).context("a.fbin").hint("look at row 3").unwrap_err();
+        let error =
+            Err::<(), _>(anyhow!("row 3\nis odd")).context("a.fbin").hint("look at row 3").unwrap_err();
         assert_eq!(describe(&error), "error: a.fbin: row 3 is odd\nhint: look at row 3");
         assert_eq!(exit_code(&error), 2);
     }

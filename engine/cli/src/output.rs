@@ -80,7 +80,8 @@ fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     table.set_header(header.iter().copied());
     table.add_rows(rows);
     for (at, column) in table.column_iter_mut().enumerate() {
-        let is_number = |text: &String| text.starts_with(|c: char| c.is_ascii_digit() || c == '-' || c == '.');
+        let is_number =
+            |text: &String| text.starts_with(|c: char| c.is_ascii_digit() || c == '-' || c == '.');
         if rows.iter().all(|row| is_number(&row[at])) {
             column.set_cell_alignment(CellAlignment::Right);
         }

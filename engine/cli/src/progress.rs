@@ -33,7 +33,8 @@ impl Progress {
     /// Starts counting towards `total` units.
     pub(crate) fn start(label: &'static str, total: usize) -> Self {
         let bar = ProgressBar::with_draw_target(Some(total as u64), ProgressDrawTarget::hidden());
-        let template = "  {prefix:<10} {bar:32} {percent:>3} %  {human_pos}/{human_len}  {per_sec}  {eta} left";
+        let template =
+            "  {prefix:<10} {bar:32} {percent:>3} %  {human_pos}/{human_len}  {per_sec}  {eta} left";
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style.progress_chars("=> "));
         }

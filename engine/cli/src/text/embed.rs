@@ -51,7 +51,7 @@ const COMPOUND_WEIGHT: f32 = 0.5;
 const FUNCTION_WORDS: &str = "the of and to in is it that for on as with are be this by or an at from \
     not if its was has have does do did how what when where which who why can could should would will \
     happens happen there their they them then than these those any all some no into about but so we you \
-    your our my me he she his her were been being also such only other one two per each";
+    your our my me he she his her were been being also such only other one two per each while still";
 
 /// The built-in embedder; see the module for what it can and cannot do.
 pub(crate) struct LexicalEmbedder {
@@ -184,10 +184,10 @@ mod tests {
     use super::*;
 
     const TEXTS: [&str; 4] = [
-        "A replaced neighbor list is retired and freed once every reader has unpinned.",
-        "The whole file carries a checksum, so that one flipped byte is found when it is opened.",
-        "Recall is the share of the exact nearest neighbors that the search returned.",
-        "Threads are pinned to cores and the queries are prepared as one array.",
+        "A worn brake cable is unhooked and thrown away once the new one has been threaded through.",
+        "The whole garden gets a thick layer of straw, so that one frosty night harms no strawberry.",
+        "Rye bread is the sour loaf of the northern bakers that the wheat eaters never ordered.",
+        "Tents are pitched on dry ground and the stakes are hammered in with one mallet.",
     ];
 
     fn embed(embedder: &LexicalEmbedder, text: &str) -> Vec<f32> {
@@ -214,7 +214,7 @@ mod tests {
     fn questions_are_nearest_to_their_answers() {
         let embedder = LexicalEmbedder::fit(&TEXTS, 1, &|_| ());
         let questions =
-            ["how are lists freed", "what finds a flipping byte", "what is recall", "queries in arrays"];
+            ["how are cables threaded", "what harms a strawberries", "what is rye", "stake in grounds"];
         for (at, question) in questions.iter().enumerate() {
             let query = embed(&embedder, question);
             let best = (0..4).max_by(|&a, &b| {
@@ -228,7 +228,7 @@ mod tests {
     #[test]
     fn inflected_forms_are_alike_and_others_are_not() {
         let embedder = LexicalEmbedder::fit(&TEXTS, 1, &|_| ());
-        let [a, b, c] = ["reclaim", "reclaims", "thread"].map(|word| embed(&embedder, word));
+        let [a, b, c] = ["hammer", "hammers", "thread"].map(|word| embed(&embedder, word));
         assert!(cosine(&a, &b) > 0.2, "{}", cosine(&a, &b));
         assert!(cosine(&a, &c).abs() < 0.2, "{}", cosine(&a, &c));
     }

@@ -1,0 +1,111 @@
+//! `orthant info`: what is in an index, whether it is sound, and what this machine offers.
+
+use std::fs;
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::bail;
+use orthant_engine::kernels::{active_isa, available_isas};
+use serde_json::{Map, Value, json};
+
+use crate::args::InfoArgs;
+use crate::indexing;
+use crate::output::{self, Output, count, plural, seconds};
+use crate::parallel::thread_count;
+
+/// Runs the command.
+pub(crate) fn run(args: &InfoArgs) -> anyhow::Result<()> {
+    let output = Output::new(args.json);
+    let mut object = Map::new();
+    if let Some(path) = &args.index {
+        index(path, args.validate, output, &mut object)?;
+    }
+    if args.cpu {
+        cpu(output, &mut object)?;
+    }
+    if args.json {
+        output.object(&object)?;
+    }
+    Ok(())
+}
+
+fn index(path: &Path, validate: bool, output: Output, object: &mut Map<String, Value>) -> anyhow::Result<()> {
+    let started = Instant::now();
+    let index = indexing::open(path, false)?;
+    let open_s = started.elapsed().as_secs_f64();
+    let info = index.info();
+    let file_bytes = fs::metadata(path)?.len();
+    let facts = json!({
+        "n": info.rows, "d": info.dim, "metric": info.metric.to_string(), "m": info.m, "m0": info.m0,
+        "ef_construction": info.ef_construction, "seed": info.seed, "quantization": info.quantization.to_string(),
+        "is_trained": info.is_trained, "top_level": info.entry.map(|(_, level)| level), "file_bytes": file_bytes,
+        "row_bytes": info.memory.row_bytes, "code_bytes": info.memory.code_bytes,
+        "list_bytes": info.memory.list_bytes, "open_s": open_s,
+    });
+    if let Value::Object(facts) = facts {
+        object.extend(facts);
+    }
+    let line = |name: &str, value: String| output.line(format_args!("{name:<16} {value}"));
+    line("index", path.display().to_string())?;
+    line("vectors", format!("{} of {} dimensions", count(info.rows as u64), info.dim))?;
+    line("metric", info.metric.to_string())?;
+    line(
+        "graph",
+        format!(
+            "M {}, {} on level 0, ef_construction {}, seed {}",
+            info.m, info.m0, info.ef_construction, info.seed
+        ),
+    )?;
+    line(
+        "entry",
+        info.entry.map_or("none".to_owned(), |(node, level)| format!("node {node} on level {level}")),
+    )?;
+    line("quantization", info.quantization.to_string())?;
+    line(
+        "bytes per row",
+        format!(
+            "{} vector, {} codes, {} neighbor list",
+            info.memory.row_bytes, info.memory.code_bytes, info.memory.list_bytes
+        ),
+    )?;
+    line("file", format!("{}, opened and checked in {}", output::bytes(file_bytes), seconds(open_s)))?;
+    if !validate {
+        return Ok(());
+    }
+    let started = Instant::now();
+    let report = index.validate();
+    if !report.is_ok() {
+        bail!("{}: the graph breaks its invariants: {report}", path.display());
+    }
+    object.insert("validate".to_owned(), "ok".into());
+    line("validate", format!("ok: {report} ({})", seconds(started.elapsed().as_secs_f64())))
+}
+
+fn cpu(output: Output, object: &mut Map<String, Value>) -> anyhow::Result<()> {
+    let active = active_isa()?.to_string();
+    let available: Vec<String> = available_isas().iter().map(ToString::to_string).collect();
+    let transparent = transparent_pages();
+    let pool = meminfo("HugePages_Total:").unwrap_or(0);
+    let line = |name: &str, value: &str| output.line(format_args!("{name:<16} {value}"));
+    line("instructions", &format!("{active} in use, {} available", available.join(" ")))?;
+    line("cores", &plural(thread_count(0), "core", "cores"))?;
+    line(
+        "huge pages",
+        &format!("transparent: {}; set aside: {pool}", transparent.as_deref().unwrap_or("not offered")),
+    )?;
+    object.insert("isa".to_owned(), json!({"active": active, "available": available}));
+    object.insert("cores".to_owned(), thread_count(0).into());
+    object.insert("huge_pages".to_owned(), json!({"transparent": transparent, "set_aside": pool}));
+    Ok(())
+}
+
+/// The mode the system is in: `always`, `madvise` (we ask, so that is enough) or `never`.
+fn transparent_pages() -> Option<String> {
+    let modes = fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled").ok()?;
+    Some(modes.split('[').nth(1)?.split(']').next()?.to_owned())
+}
+
+fn meminfo(name: &str) -> Option<u64> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    text.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace().next()?.parse().ok()
+}
