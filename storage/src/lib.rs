@@ -4,6 +4,7 @@ mod arena;
 mod blocks;
 mod column;
 mod layout;
+pub mod log;
 mod os;
 mod pages;
 pub mod persist;

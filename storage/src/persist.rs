@@ -44,6 +44,8 @@
 mod reader;
 mod writer;
 
+pub(crate) use writer::directory_of;
+
 pub use reader::{MappedFile, OpenError, Section, Verify};
 pub use writer::{FileWriter, SaveError};
 
@@ -81,7 +83,7 @@ const CHUNK: usize = 1 << 20;
 const ENTRY: usize = 24;
 
 /// The checksum of this file format.
-fn checksum(bytes: &[u8]) -> u64 {
+pub(crate) fn checksum(bytes: &[u8]) -> u64 {
     crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Nvme, bytes)
 }
 
@@ -129,7 +131,7 @@ impl Header {
 ///
 /// # Panics
 /// If they are not there.
-fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+pub(crate) fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     bytes[at..at + N].try_into().expect("a slice of N bytes")
 }
 

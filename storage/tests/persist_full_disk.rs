@@ -4,6 +4,7 @@
 //! the same place and the same way. It holds for the whole process, so this file has one test.
 #![cfg(target_os = "linux")]
 
+use orthant_storage::log::{LogError, Recovery, RowLog};
 use orthant_storage::persist::{FileWriter, MappedFile, SaveError, Verify};
 
 const KIND: [u8; 8] = *b"TEST\0\0\0\0";
@@ -56,4 +57,20 @@ fn a_full_disk_is_an_error_wherever_it_strikes() {
     result.expect("exactly enough room");
     let file = MappedFile::open(&path, KIND, 1, Verify::Full).expect("the new file");
     assert_eq!(file.bytes(DATA), Some(&new[..]));
+
+    // A log keeps the rows it could not write, and what was half written is overwritten.
+    let path = directory.path().join("rows.log");
+    let mut log = RowLog::<u64>::create(&path, 7).expect("room");
+    for number in 0..10 {
+        log.append(&[number; 7]).expect("the buffer");
+    }
+    limit_files_to(4096 + 64 * 5 / 2);
+    let result = log.sync();
+    limit_files_to(u64::MAX);
+    assert!(matches!(result, Err(LogError::Io { .. })), "{result:?}");
+    assert_eq!(log.rows(), 10);
+    assert_eq!(log.sync().expect("room"), 10);
+    drop(log);
+    let (_, recovery) = RowLog::<u64>::open(&path, 7, 10).expect("ten rows");
+    assert_eq!(recovery, Recovery { rows: 10, cut_bytes: 0 });
 }
