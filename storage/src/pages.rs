@@ -21,6 +21,7 @@
 //! what there is under a shared budget). The kernel changes an
 //! address space under a lock of its own, so a lock-free slow path would only move the waiting.
 
+use crate::numa::Placement;
 use crate::os::{self, HUGE_PAGE, Reservation};
 use crate::sync::{AtomicUsize, Ordering};
 use std::fs::File;
@@ -47,11 +48,19 @@ pub struct MemoryOptions {
     pub huge_pages: bool,
     /// A cap shared with other regions. `None`: no shared cap.
     pub budget: Option<Arc<MemoryBudget>>,
+    /// Which memory nodes to take the memory from. Default: no wish.
+    pub placement: Placement,
 }
 
 impl Default for MemoryOptions {
     fn default() -> Self {
-        MemoryOptions { max_bytes: None, expected_bytes: None, huge_pages: true, budget: None }
+        MemoryOptions {
+            max_bytes: None,
+            expected_bytes: None,
+            huge_pages: true,
+            budget: None,
+            placement: Placement::Any,
+        }
     }
 }
 
@@ -163,6 +172,7 @@ pub enum PageKind {
 
 /// What a region asked for and what it was granted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PageReport {
     /// What was asked for. `Small` also where the system refused to hear of anything else.
     pub asked: PageKind,
@@ -172,6 +182,8 @@ pub struct PageReport {
     pub resident_bytes: usize,
     /// Of these, bytes on huge pages.
     pub huge_bytes: usize,
+    /// Whether the system heeds the placement asked for; `true` if there was no wish.
+    pub is_placed: bool,
 }
 
 /// Growable bytes at a stable address; see the [module text](self) for pages and cost.
@@ -195,6 +207,7 @@ pub struct Region {
     /// Held while the region grows. Guards nothing but the order of growing.
     growth: Mutex<Growth>,
     asked: PageKind,
+    is_placed: bool,
     budget: Option<Arc<MemoryBudget>>,
 }
 
@@ -223,8 +236,10 @@ impl Region {
             committed: AtomicUsize::new(0),
             growth: Mutex::new(Growth { paid: 0, is_start_small: false }),
             asked: PageKind::Small,
+            is_placed: true,
             budget: options.budget.clone(),
         };
+        region.is_placed = region.place(&options.placement, 0);
         if options.huge_pages {
             region.ask_for_huge_pages(options);
         }
@@ -239,7 +254,10 @@ impl Region {
     fn ask_for_huge_pages(&mut self, options: &MemoryOptions) {
         let expected = options.expected_bytes.unwrap_or(0).min(self.capacity);
         let from_pool = expected / HUGE_PAGE * HUGE_PAGE;
-        if from_pool > 0 && os::has_free_hugetlb(from_pool) {
+        // Pages of the pool are counted for the machine, not per node: bound to a node that has none,
+        // the first touch would end the process.
+        let is_anywhere = options.placement == Placement::Any;
+        if from_pool > 0 && is_anywhere && os::has_free_hugetlb(from_pool) {
             let paid = match &self.budget {
                 Some(budget) => budget.take(from_pool, from_pool),
                 None => Ok(0),
@@ -305,14 +323,33 @@ impl Region {
             // at least `mapped` long) and nobody else knows the address yet. P1 wants zeros there.
             unsafe { reservation.base().as_ptr().add(bytes).write_bytes(0, mapped - bytes) };
         }
-        Ok(Region {
+        let mut region = Region {
             reservation,
             capacity,
             committed: AtomicUsize::new(mapped.min(capacity)),
             growth: Mutex::new(Growth { paid: 0, is_start_small: false }),
             asked: if is_huge { PageKind::Transparent } else { PageKind::Small },
+            is_placed: true,
             budget: options.budget.clone(),
-        })
+        };
+        region.is_placed = region.place(&options.placement, mapped);
+        Ok(region)
+    }
+
+    /// Passes a placement on for everything from byte `from` on; whether it was accepted.
+    fn place(&self, placement: &Placement, from: usize) -> bool {
+        let to = round_up(self.capacity, os::page_size());
+        *placement == Placement::Any || from >= to || self.reservation.place(from, to, placement)
+    }
+
+    /// The memory node that the page with byte `offset` lies on; `None` if the page has not been
+    /// touched or the system does not say.
+    ///
+    /// # Panics
+    /// If `offset` is not committed.
+    pub fn node_at(&self, offset: usize) -> Option<u32> {
+        assert!(offset < self.committed(), "byte {offset} is not committed");
+        self.reservation.node_at(offset)
     }
 
     /// The first byte. Stays the same for as long as the region lives; aligned to 2 MiB on Linux
@@ -408,6 +445,7 @@ impl Region {
             committed_bytes: committed,
             resident_bytes: usage.resident,
             huge_bytes: usage.huge,
+            is_placed: self.is_placed,
         }
     }
 }

@@ -120,7 +120,7 @@ impl ReadyMarks {
             max_bytes: Some(mark_bytes(max_rows)),
             expected_bytes: None,
             huge_pages: false,
-            budget: options.budget.clone(),
+            ..options.clone()
         };
         Ok(ReadyMarks { region: crate::pages::Region::reserve(&options)? })
     }

@@ -5,6 +5,7 @@
 //! therefore a fixed 1 GiB here, not the size of physical memory.
 
 use super::Usage;
+use crate::numa::Placement;
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -84,6 +85,14 @@ impl Reservation {
         Ok(self)
     }
 
+    pub(crate) fn place(&self, _from: usize, _to: usize, placement: &Placement) -> bool {
+        *placement == Placement::Any
+    }
+
+    pub(crate) fn node_at(&self, _offset: usize) -> Option<u32> {
+        None
+    }
+
     pub(crate) fn usage(&self, _to: usize) -> Option<Usage> {
         None
     }
@@ -117,6 +126,10 @@ impl ReadMap {
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.0
     }
+}
+
+pub(crate) fn pin_to_cores(_cores: &[u32]) -> bool {
+    false
 }
 
 /// Directories cannot be flushed here; the rename itself is atomic.

@@ -1,10 +1,14 @@
 //! Linux: address space reserved without rights, opened for use piece by piece.
 
 use super::{HUGE_PAGE, Usage};
+use crate::numa::Placement;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::ptr::NonNull;
+
+/// Memory nodes that a mask has room for: as many as the kernel can be built for.
+const MAX_NODES: usize = 1024;
 
 /// The last error of the calling thread.
 fn errno() -> i32 {
@@ -177,6 +181,39 @@ impl Reservation {
         if got == libc::MAP_FAILED { Err(errno()) } else { Ok(self) }
     }
 
+    /// Sets where the pages of `from..to` are to come from, before they are touched. `false` if the
+    /// system refuses.
+    pub(crate) fn place(&self, from: usize, to: usize, placement: &Placement) -> bool {
+        let (mode, nodes) = match placement {
+            Placement::Any => (libc::MPOL_DEFAULT, &[][..]),
+            Placement::Bind(node) => (libc::MPOL_BIND, std::slice::from_ref(node)),
+            Placement::Preferred(node) => (libc::MPOL_PREFERRED, std::slice::from_ref(node)),
+            Placement::Interleave(nodes) => (libc::MPOL_INTERLEAVE, &nodes[..]),
+        };
+        const WORD: usize = libc::c_ulong::BITS as usize;
+        let mut mask = [0 as libc::c_ulong; MAX_NODES / WORD];
+        for &node in nodes {
+            let Some(word) = mask.get_mut(node as usize / WORD) else { return false };
+            *word |= 1 << (node as usize % WORD);
+        }
+        let start = self.at(from, to);
+        // One more than there are bits: the kernel takes the last one off.
+        let bits = MAX_NODES + 1;
+        // SAFETY: the range lies in this reservation and the mask is as long as said; the call
+        // chooses nodes for pages that are yet to come, and changes no contents.
+        unsafe { libc::syscall(libc::SYS_mbind, start, to - from, mode, mask.as_ptr(), bits, 0) == 0 }
+    }
+
+    /// The node of the page at `offset`, if it has been touched and the system tells.
+    pub(crate) fn node_at(&self, offset: usize) -> Option<u32> {
+        let page = self.at(offset, offset);
+        let mut node: libc::c_int = -1;
+        let nodes = std::ptr::null::<libc::c_int>();
+        // SAFETY: one page and one place for its node; without target nodes the call moves nothing.
+        let result = unsafe { libc::syscall(libc::SYS_move_pages, 0, 1usize, &page, nodes, &mut node, 0) };
+        if result == 0 { u32::try_from(node).ok() } else { None }
+    }
+
     /// What backs `0..to` now. `None` if the system does not say.
     pub(crate) fn usage(&self, to: usize) -> Option<Usage> {
         let start = self.base.as_ptr().addr();
@@ -276,6 +313,20 @@ impl Drop for ReadMap {
             unsafe { libc::munmap(self.base.as_ptr().cast(), self.bytes) };
         }
     }
+}
+
+/// Keeps the calling thread on these cores. `false` if the system refuses, for instance because none
+/// of them exists.
+pub(crate) fn pin_to_cores(cores: &[u32]) -> bool {
+    const WORD: usize = libc::c_ulong::BITS as usize;
+    // 8192 cores, the most Linux can be built for.
+    let mut mask = [0 as libc::c_ulong; 8192 / WORD];
+    for &core in cores {
+        let Some(word) = mask.get_mut(core as usize / WORD) else { return false };
+        *word |= 1 << (core as usize % WORD);
+    }
+    // SAFETY: the mask is as long as said, and the call concerns the calling thread alone.
+    unsafe { libc::sched_setaffinity(0, size_of_val(&mask), mask.as_ptr().cast()) == 0 }
 }
 
 /// Makes a rename in `directory` last.
