@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use anyhow::bail;
-use orthant_engine::{Batch, FlatRows, Hit, Metric, exact, pool::Pool, recall_at_k};
+use orthant_engine::{Batch, FlatRows, Hit, Index, Metric, exact, pool::Pool, recall_at_k};
 use orthant_formats::GroundTruth;
 
 use crate::failure::WithHint;
@@ -39,6 +39,32 @@ pub(crate) fn scan(
     let rows = FlatRows { data: rows, dim, stride: dim };
     let batch = exact(metric, rows, queries, k, pool.as_ref(), &|done| progress.set(done))?;
     Ok((batch, progress.finish()))
+}
+
+/// The `k` nearest in `index` to each of `queries`, by comparing all its rows.
+pub(crate) fn scan_index(index: &Index, queries: &[f32], k: usize) -> anyhow::Result<Batch> {
+    in_steps("scanning", queries, index.dim(), 128, |queries| Ok(index.search_exact(queries, k)?))
+}
+
+/// Calls `find` for `step` queries after the other, with a progress bar, and joins what it finds.
+pub(crate) fn in_steps(
+    label: &'static str,
+    queries: &[f32],
+    dim: usize,
+    step: usize,
+    mut find: impl FnMut(&[f32]) -> anyhow::Result<Batch>,
+) -> anyhow::Result<Batch> {
+    let progress = Progress::start(label, queries.len() / dim);
+    let mut all = Batch { k: 0, nodes: Vec::new(), distances: Vec::new() };
+    for queries in queries.chunks(step * dim) {
+        let batch = find(queries)?;
+        all.k = batch.k;
+        all.nodes.extend(batch.nodes);
+        all.distances.extend(batch.distances);
+        progress.add(queries.len() / dim);
+    }
+    progress.finish();
+    Ok(all)
 }
 
 /// Reads the first `k` true neighbors of the first `queries` queries. A file for more queries fits when

@@ -12,6 +12,7 @@ use anyhow::bail;
 use orthant_formats::VectorFile;
 
 use crate::parallel;
+use crate::progress::Progress;
 
 /// Rows converted or checked per step: some hundred kilobytes.
 const STEP: usize = 512;
@@ -36,6 +37,7 @@ impl Vectors {
     pub(crate) fn open_first(path: &Path, most: usize, threads: usize) -> anyhow::Result<Self> {
         let file = VectorFile::open(path)?;
         let (rows, dim) = (file.rows().min(most), file.dim());
+        let progress = Progress::start("reading", rows);
         let first_fault = Mutex::new(None);
         let report = |range: Range<usize>, error| {
             // The lock is only ever held here, where nothing panics.
@@ -53,18 +55,21 @@ impl Vectors {
                 if let Some(at) = values.iter().position(|value| !value.is_finite()) {
                     report(range.clone(), not_finite(path, range.start + at / dim, at % dim, values[at]));
                 }
+                progress.add(range.len());
             });
             None
         } else {
             let mut values = vec![0.0; rows * dim];
             parallel::for_each_chunk(threads, &mut values, STEP * dim, |offset, out| {
                 let range = offset / dim..offset / dim + out.len() / dim;
+                progress.add(range.len());
                 if let Err(error) = file.read_rows(range.clone(), out) {
                     report(range, error.into());
                 }
             });
             Some(values)
         };
+        progress.finish();
         match first_fault.into_inner() {
             Ok(Some((_, error))) => Err(error),
             _ => Ok(Self { file, rows, converted }),

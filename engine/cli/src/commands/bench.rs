@@ -23,6 +23,7 @@ use serde_json::json;
 use crate::args::{BenchArgs, MetricName};
 use crate::failure::WithHint;
 use crate::output::{self, Output, count, plural, rate, seconds};
+use crate::progress::Progress;
 use crate::vectors::Vectors;
 use crate::{indexing, machine, measure, truth};
 
@@ -85,6 +86,7 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     if output.is_json() {
         output.object(&build)?;
     }
+    let progress = Progress::start("measuring", args.ef.len());
     let mut lines = Vec::new();
     for &ef in &args.ef {
         let line = search(args, &mut index, queries.values(), (k, ef.max(k)), truth.as_ref(), &cores)?;
@@ -92,7 +94,9 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
             output.object(&line)?;
         }
         lines.push(line);
+        progress.add(1);
     }
+    progress.finish();
     print(args, &lines, k, output)?;
     if args.json {
         output.object(&json!({

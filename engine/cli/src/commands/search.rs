@@ -15,6 +15,9 @@ use crate::{indexing, truth};
 /// Rows of the printed table per query: what fits on a screen.
 const SHOWN_NEIGHBORS: usize = 10;
 
+/// Queries per call of the engine: enough to keep every core busy between two looks at the clock.
+const STEP: usize = 8192;
+
 /// Runs the command.
 pub(crate) fn run(args: &SearchArgs) -> anyhow::Result<()> {
     let output = Output::new(args.json);
@@ -54,7 +57,8 @@ pub(crate) fn run(args: &SearchArgs) -> anyhow::Result<()> {
     let metric = index.metric();
     let truth = args.gt.as_ref().map(|path| truth::read(path, n, false, k, metric)).transpose()?;
     let started = Instant::now();
-    let found = index.search_batch(queries, SearchParams::new(k, ef))?;
+    let find = |queries: &[f32]| Ok(index.search_batch(queries, SearchParams::new(k, ef))?);
+    let found = truth::in_steps("searching", queries, index.dim(), STEP, find)?;
     let search_s = started.elapsed().as_secs_f64();
     let recall = truth.map(|truth| truth::recall(&found, &truth));
     if let Some(out) = &args.out {

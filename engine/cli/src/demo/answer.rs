@@ -96,7 +96,7 @@ impl Question {
         let (mut best, mut best_weight) = (0, 0.0);
         for first in 0..=lines.len().saturating_sub(SHOWN_LINES) {
             let last = (first + SHOWN_LINES).min(lines.len()) - 1;
-            let weight = self.weight_in(&found, lines[first].start..lines[last].end);
+            let weight = self.weight_in(&found, lines[first].1.start..lines[last].1.end);
             // The last of equal windows starts with a match, or ends the passage.
             if weight >= best_weight {
                 (best, best_weight) = (first, weight);
@@ -106,7 +106,7 @@ impl Question {
         let (excerpt, marks) = excerpt(text, shown, &found);
         Answer {
             file: corpus.file(place).to_owned(),
-            line: place.line + best as u32,
+            line: place.line + lines.get(best).map_or(0, |(number, _)| *number),
             distance,
             words_shared: self.weight_in(&found, 0..text.len()) / self.total,
             excerpt,
@@ -173,30 +173,32 @@ fn is_same_stem(a: &[u8], b: &[u8]) -> bool {
     shared >= 4 && a.len().max(b.len()) <= shared + 3
 }
 
-/// The lines of `text` without their ends.
-fn lines_of(text: &str) -> Vec<Range<usize>> {
+/// The lines of `text` that say something, without their ends, and the number of each, from 0.
+fn lines_of(text: &str) -> Vec<(u32, Range<usize>)> {
     let mut at = 0;
-    let line = |full: &str| {
-        let range = at..at + full.trim_end().len();
+    let mut lines = Vec::new();
+    for (number, full) in (0..).zip(text.split_inclusive('\n')) {
+        if full.contains(char::is_alphanumeric) {
+            lines.push((number, at..at + full.trim_end().len()));
+        }
         at += full.len();
-        range
-    };
-    text.split_inclusive('\n').map(line).collect()
+    }
+    lines
 }
 
 /// The shown lines, without common indentation and cropped, and where the matched words are in them.
 fn excerpt(
     text: &str,
-    lines: &[Range<usize>],
+    lines: &[(u32, Range<usize>)],
     found: &[(Range<usize>, usize, f32)],
 ) -> (String, Vec<Range<usize>>) {
     let indent = |line: &Range<usize>| {
         let line = &text[line.clone()];
         line.len() - line.trim_start_matches([' ', '\t']).len()
     };
-    let common = lines.iter().filter(|line| !line.is_empty()).map(indent).min().unwrap_or(0);
+    let common = lines.iter().map(|(_, line)| indent(line)).min().unwrap_or(0);
     let (mut out, mut marks) = (String::new(), Vec::new());
-    for line in lines {
+    for (_, line) in lines {
         let mut shown = line.start + common.min(line.len())..line.end;
         if text[shown.clone()].chars().count() > SHOWN_COLUMNS {
             shown = crop(text, shown, found);
@@ -281,7 +283,7 @@ mod tests {
         let text = "ünder ".repeat(100) + "needle " + &"ünder ".repeat(100);
         let line = 0..text.trim_end().len();
         let at = text.find("needle").unwrap();
-        let (out, marks) = excerpt(&text, std::slice::from_ref(&line), &[(at..at + 6, 0, 1.0)]);
+        let (out, marks) = excerpt(&text, &[(0, line)], &[(at..at + 6, 0, 1.0)]);
         assert_eq!(&out[marks[0].clone()], "needle");
         assert!(out.starts_with("… ") && out.ends_with(" …"));
         assert!(out.chars().count() <= SHOWN_COLUMNS + 4);

@@ -279,8 +279,9 @@ impl Stage<'_> {
     fn measure(&self, index: &Index, queries: &[f32], what: &str) -> anyhow::Result<Measured> {
         let n = queries.len() / self.dim;
         let k = K.min(index.len());
-        let truth = index.search_exact(queries, k)?;
+        let truth = truth::scan_index(index, queries, k)?;
         let mut searcher = index.searcher();
+        let progress = Progress::start("measuring", self.args.ef.len());
         let mut points = Vec::new();
         for &asked in &self.args.ef {
             let ef = asked.max(k);
@@ -291,6 +292,7 @@ impl Stage<'_> {
             let found = measure::one_by_one(&mut searcher, queries, self.dim, params)?;
             let recall_at_10 = truth::recall(&found, &truth);
             let speed = measure::speed(&mut searcher, queries, self.dim, params, REPS)?;
+            progress.add(1);
             points.push(Point {
                 ef,
                 recall_at_10,
@@ -299,6 +301,7 @@ impl Stage<'_> {
                 p99_us: speed.p99_us,
             });
         }
+        progress.finish();
         self.output.line(format_args!(
             "\n  {} {what}, against an exact scan; one thread, one query per call:\n",
             count(n as u64)
