@@ -17,7 +17,7 @@ use crate::{
     cancel::CancelToken,
     latch::CountLatch,
     sync::{AtomicUsize, Ordering, Padded},
-    task::{FirstPanic, Task},
+    task::{FirstPanic, RunAt, Task},
     worker::Worker,
 };
 
@@ -69,8 +69,8 @@ pub(crate) fn run<F>(
     };
     for _ in 0..helpers {
         // SAFETY: `call` lives until its count is zero, and each of these tasks holds one; it is shared
-        // by reference and `Sync` (`F: Sync`); `help` catches panics.
-        worker.push(unsafe { Task::new((&raw const call).cast(), ChunkLoop::<F>::help) });
+        // by reference and `Sync` (`F: Sync`).
+        worker.push(unsafe { Task::at(&raw const call) });
     }
     call.claim_chunks(worker);
     // SAFETY: the caller's own count, given back once, on a live loop.
@@ -81,11 +81,11 @@ pub(crate) fn run<F>(
     }
 }
 
-impl<F: Fn(usize, Range<usize>) + Sync> ChunkLoop<'_, F> {
+impl<F: Fn(usize, Range<usize>) + Sync> RunAt for ChunkLoop<'_, F> {
     /// A helper's task.
-    unsafe fn help(data: *const (), worker: &Worker) {
-        // SAFETY: `data` is a live loop until this task gives its count back.
-        let call = unsafe { &*data.cast::<Self>() };
+    unsafe fn run_at(this: *const Self, worker: &Worker) {
+        // SAFETY: live until this task gives its count back.
+        let call = unsafe { &*this };
         if !call.is_inside(worker) {
             call.claim_chunks(worker);
         }
@@ -95,7 +95,9 @@ impl<F: Fn(usize, Range<usize>) + Sync> ChunkLoop<'_, F> {
             worker.shared().sleep.wake_worker(owner);
         }
     }
+}
 
+impl<F: Fn(usize, Range<usize>) + Sync> ChunkLoop<'_, F> {
     /// Claims and runs chunks until none is left (K1).
     fn claim_chunks(&self, worker: &Worker) {
         let frame = Frame { chunk_loop: self.address(), outer: worker.chunk_loop.get() };

@@ -26,7 +26,7 @@ where
     let first = catch_unwind(AssertUnwindSafe(a));
     while !second.latch.is_set() {
         match worker.pop() {
-            Some(task) if task.is_at(second.data()) => {
+            Some(task) if task.is_at(&raw const second) => {
                 // Nobody took it: it is ours again, and a plain call will do.
                 let b = second.take();
                 return match first {

@@ -4,6 +4,7 @@ mod affinity;
 mod cancel;
 mod chunks;
 mod counters;
+mod fences;
 mod join;
 mod latch;
 #[cfg(loom)]

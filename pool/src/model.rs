@@ -90,12 +90,53 @@ impl CountLatch {
         self.0.latch().is_set()
     }
 
+    pub fn close_one(&self) -> bool {
+        // SAFETY: `self` is live, and the models keep it so by reference count.
+        unsafe { latch::CountLatch::close_one(&raw const self.0) }
+    }
+}
+
+pub struct OwnedCount(latch::OwnedCount);
+
+// SAFETY: the models call the owner's functions on one thread only.
+unsafe impl Sync for OwnedCount {}
+
+impl OwnedCount {
+    #[expect(clippy::new_without_default, reason = "loom's atomics exist only inside a model")]
+    pub fn new() -> Self {
+        Self(latch::OwnedCount::new())
+    }
+
+    pub fn is_set(&self) -> bool {
+        self.0.latch().is_set()
+    }
+
     pub fn open_one(&self) {
         self.0.open_one();
     }
 
+    pub fn open_one_as_owner(&self) {
+        // SAFETY: the models call this on one thread only.
+        unsafe { self.0.open_one_as_owner() };
+    }
+
     pub fn close_one(&self) -> bool {
         // SAFETY: `self` is live, and the models keep it so by reference count.
-        unsafe { latch::CountLatch::close_one(&raw const self.0) }
+        unsafe { latch::OwnedCount::close_one(&raw const self.0) }
+    }
+
+    pub fn close_one_as_owner(&self) {
+        // SAFETY: the models call this on one thread only.
+        unsafe { self.0.close_one_as_owner() };
+    }
+
+    pub fn is_done(&self) -> bool {
+        // SAFETY: the models call this on one thread only.
+        unsafe { self.0.is_done() }
+    }
+
+    pub fn settle(&self) {
+        // SAFETY: the models call this on one thread only.
+        unsafe { self.0.settle() };
     }
 }

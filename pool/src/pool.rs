@@ -338,13 +338,17 @@ impl Pool {
     ///
     /// A panic in `f` goes through the panic hook and no further: there is no caller to carry it to.
     pub fn execute<F: FnOnce() + Send + 'static>(&self, f: F) {
-        let body = move |_: &Worker| {
+        let body = move |_: *const (), _: &Worker| {
             if let Err(panic) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)) {
                 discard(panic);
             }
         };
         // SAFETY: `f` borrows nothing ('static).
-        self.shared.push(unsafe { Task::boxed(body) });
+        let task = unsafe { Task::owning(std::ptr::null(), body) };
+        match Worker::current(&self.shared) {
+            Some(worker) => worker.push(task),
+            None => self.shared.inject(task),
+        }
     }
 
     /// What the workers have done since the pool was built, summed over them.

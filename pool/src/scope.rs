@@ -6,19 +6,25 @@
 //! * **C3** The first panic, of the body or of a task, is thrown in the caller after that; the other
 //!   tasks still run.
 //!
-//! Cost: one allocation per task.
+//! Cost: a task is one push and one pop; counting it costs a plain addition on the worker that opened the scope
+//! and an atomic one elsewhere (see [`OwnedCount`]). Closures of more than two words are allocated.
 
 use std::{
     marker::PhantomData,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    ptr,
 };
 
 use crate::{
-    latch::CountLatch,
+    latch::OwnedCount,
     sync::Arc,
-    task::{FirstPanic, Task},
+    task::{FirstPanic, Panic, Task},
     worker::{Shared, Worker},
 };
+
+/// How many tasks the owner runs between two looks at whether its scope is done. A look takes the others'
+/// cache line away from them, and for as long as there are tasks in the owner's queue nobody waits.
+const LOOK_EVERY: u32 = 64;
 
 /// Where tasks are spawned that may borrow everything that outlives the call of
 /// [`Pool::scope`](crate::Pool::scope).
@@ -26,8 +32,10 @@ use crate::{
 /// It can be shared with the tasks themselves, which may spawn more.
 pub struct Scope<'scope, 'env: 'scope> {
     shared: Arc<Shared>,
-    owner: usize,
-    count: CountLatch,
+    /// The worker that opened the scope and waits for it.
+    owner: *const Worker,
+    owner_index: usize,
+    count: OwnedCount,
     panic: FirstPanic,
     /// Invariant in both lifetimes, as in `std::thread::Scope`: a scope that could be shortened would
     /// accept tasks that borrow from inside it.
@@ -35,27 +43,38 @@ pub struct Scope<'scope, 'env: 'scope> {
     env: PhantomData<&'env mut &'env ()>,
 }
 
-/// A scope as its tasks see it: an address that is good until the task's own count is given back.
-struct ScopeAddress(*const ());
-
-// SAFETY: the scope behind it is shared by reference between threads anyway (it is `Sync`).
-unsafe impl Send for ScopeAddress {}
+// SAFETY: `owner` is compared and never followed; the owner's half of `count` is used only by the thread whose
+// current worker it is (see `spawn` and `close_one`). The rest is `Sync` by itself.
+unsafe impl Sync for Scope<'_, '_> {}
 
 impl<'scope, 'env> Scope<'scope, 'env> {
     /// Queues `f` to run on some worker, at the latest while the scope waits for its tasks.
     ///
     /// There is no order among tasks. A panic in `f` is thrown by `scope` when all tasks have ended.
+    #[inline]
     pub fn spawn<F: FnOnce() + Send + 'scope>(&'scope self, f: F) {
-        self.count.open_one();
-        let scope = ScopeAddress((&raw const *self).cast());
-        let body = move |worker: &Worker| {
-            let scope = scope;
+        let body = move |scope: *const (), worker: &Worker| {
             let result = catch_unwind(AssertUnwindSafe(f));
             // SAFETY: the task holds one of the scope's counts, so the scope is live (C1, C2).
-            unsafe { Self::close_one(scope.0.cast(), result.err(), worker) };
+            unsafe { Self::close_one(scope.cast(), result.err(), worker) };
         };
         // SAFETY: `f` borrows at most for 'scope, and `run` ends only after this task has (C2).
-        self.shared.push(unsafe { Task::boxed(body) });
+        let task = unsafe { Task::owning((&raw const *self).cast(), body) };
+        match Worker::current(&self.shared) {
+            Some(worker) => {
+                if ptr::eq(worker, self.owner) {
+                    // SAFETY: this is the owner's thread.
+                    unsafe { self.count.open_one_as_owner() };
+                } else {
+                    self.count.open_one();
+                }
+                worker.push(task);
+            }
+            None => {
+                self.count.open_one();
+                self.shared.inject(task);
+            }
+        }
     }
 
     /// Gives back one count of the scope.
@@ -63,15 +82,21 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     /// # Safety
     /// `this` is live when the call starts and the caller holds one of its counts. It may be gone
     /// afterwards.
-    unsafe fn close_one(this: *const Self, panic: Option<crate::task::Panic>, worker: &Worker) {
+    #[inline]
+    unsafe fn close_one(this: *const Self, panic: Option<Panic>, worker: &Worker) {
         // SAFETY: live by the caller's guarantee, until the count is given back below.
         let scope = unsafe { &*this };
         if let Some(panic) = panic {
             scope.panic.store(panic);
         }
-        let owner = scope.owner;
+        if ptr::eq(worker, scope.owner) {
+            // SAFETY: this is the owner's thread; the owner leaves the scope only after this has returned.
+            unsafe { scope.count.close_one_as_owner() };
+            return;
+        }
+        let owner = scope.owner_index;
         // SAFETY: as above; nothing of the scope is used after this call.
-        if unsafe { CountLatch::close_one(&raw const scope.count) } {
+        if unsafe { OwnedCount::close_one(&raw const scope.count) } {
             worker.shared().sleep.wake_worker(owner);
         }
     }
@@ -83,20 +108,37 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     {
         let scope = Scope {
             shared: Arc::clone(worker.shared()),
-            owner: worker.index(),
-            count: CountLatch::new(1),
+            owner: worker,
+            owner_index: worker.index(),
+            count: OwnedCount::new(),
             panic: FirstPanic::new(),
             scope: PhantomData,
             env: PhantomData,
         };
         let result = catch_unwind(AssertUnwindSafe(|| body(&scope)));
-        // The owner is here and awake: there is nobody to be woken.
-        // SAFETY: the body's own count, given back once, on a live scope.
-        let _ = unsafe { CountLatch::close_one(&raw const scope.count) };
-        worker.wait(scope.count.latch());
+        // SAFETY: this is the owner's thread, which gives back the body's own count.
+        unsafe { scope.count.close_one_as_owner() };
+        scope.wait(worker);
         match (result, scope.panic.take()) {
             (Err(panic), _) | (Ok(_), Some(panic)) => resume_unwind(panic),
             (Ok(value), None) => value,
         }
+    }
+
+    /// Runs tasks, on the owner, until the scope is done.
+    fn wait(&self, owner: &Worker) {
+        for ran in 0.. {
+            // SAFETY: this is the owner's thread, and the count is not settled yet.
+            if ran % LOOK_EVERY == 0 && unsafe { self.count.is_done() } {
+                return;
+            }
+            match owner.next() {
+                Some(task) => owner.execute(task),
+                None => break,
+            }
+        }
+        // SAFETY: this is the owner's thread, and it settles once.
+        unsafe { self.count.settle() };
+        owner.wait(self.count.latch());
     }
 }

@@ -1,8 +1,9 @@
 #![doc = include_str!("sleep/README.md")]
 
 use crate::{
+    fences::Fences,
     latch::Signal,
-    sync::{AtomicUsize, Mutex, Ordering, Padded, fence, lock},
+    sync::{AtomicUsize, Mutex, Ordering, Padded, lock},
 };
 
 /// One sleeping worker in [`Sleep::state`].
@@ -14,6 +15,7 @@ const SEARCHING: usize = 1 << 16;
 pub(crate) struct Sleep {
     /// Sleeping workers in the low 16 bits, searching ones above.
     state: Padded<AtomicUsize>,
+    fences: Fences,
     /// The sleepers; the one that came last is woken first, since its caches are the warmest.
     asleep: Mutex<Vec<usize>>,
     /// One signal per worker. A signal set too often costs its worker one more search, nothing else.
@@ -24,6 +26,7 @@ impl Sleep {
     pub(crate) fn new(workers: usize) -> Self {
         Self {
             state: Padded(AtomicUsize::new(0)),
+            fences: Fences::new(),
             asleep: Mutex::new(Vec::with_capacity(workers)),
             signals: (0..workers).map(|_| Padded(Signal::new())).collect(),
         }
@@ -42,7 +45,7 @@ impl Sleep {
         let is_last = searching == 1 && sleeping > 0;
         if is_last {
             // STOP FENCE: pairs with the TASK FENCE.
-            fence(Ordering::SeqCst);
+            self.fences.heavy();
         }
         is_last
     }
@@ -55,7 +58,7 @@ impl Sleep {
         self.state.fetch_add(SLEEPING.wrapping_sub(SEARCHING), Ordering::Relaxed);
         drop(asleep);
         // SLEEP FENCE: pairs with the TASK FENCE.
-        fence(Ordering::SeqCst);
+        self.fences.heavy();
     }
 
     /// Takes the announcement back; the worker searches again.
@@ -74,7 +77,7 @@ impl Sleep {
     #[inline]
     pub(crate) fn notify(&self) {
         // TASK FENCE: pairs with the SLEEP FENCE and the STOP FENCE.
-        fence(Ordering::SeqCst);
+        self.fences.light();
         self.wake_if_needed();
     }
 

@@ -1,13 +1,15 @@
-//! Tasks: two words in a queue that name a closure on the heap or in a waiting stack frame.
+//! Tasks: four words in a queue that hold a small closure, or name a larger one on the heap or in a waiting
+//! stack frame.
 //!
 //! * **T1** Every task that is pushed runs exactly once, on a worker of its pool.
 //! * **T2** `run` never unwinds: each kind of task catches the panic of its closure and hands it to whom
 //!   it concerns.
 //!
-//! Cost: no allocation for `join` and `for_each_chunk`, one per `spawn` and `execute`.
+//! Cost: no allocation for `join`, `for_each_chunk` and small closures, one for each larger `spawn` or `execute`.
 
 use std::{
     any::Any,
+    mem::MaybeUninit,
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
@@ -20,53 +22,98 @@ use crate::{
 /// What a panicking closure left.
 pub(crate) type Panic = Box<dyn Any + Send>;
 
+/// Words of a closure that lie in the queue itself. With two, a task is half a cache line: closures that capture
+/// two references need no allocation, and the copies in push and pop stay cheap for `join`, which needs none.
+const WORDS: usize = 2;
+
+/// A small closure, or the address of a larger one.
+type Words = [MaybeUninit<*const ()>; WORDS];
+
 /// A closure to run once, as it lies in the queues.
 #[derive(Clone, Copy)]
 pub(crate) struct Task {
+    run: unsafe fn(*const (), &Words, &Worker),
+    /// What the task belongs to: the same for all tasks of a scope or loop, its own for a joined closure.
     data: *const (),
-    run: unsafe fn(*const (), &Worker),
+    words: Words,
 }
 
-// SAFETY: a task is built only from closures that are `Send`, and from loops that are `Sync`; the data
-// behind the pointer stays until the task has run (the unsafe constructor's condition).
+// SAFETY: a task is built only from closures that are `Send`, and from loops that are `Sync`; what it points to
+// stays until the task has run (the unsafe constructors' condition).
 unsafe impl Send for Task {}
 
-impl Task {
+/// Something in a waiting stack frame that tasks point to.
+pub(crate) trait RunAt {
+    /// Runs the task's part. Does not unwind (T2).
+    ///
     /// # Safety
-    /// `run(data, …)` is sound once, on any thread, until it has run; and it does not unwind (T2).
+    /// `this` is live when the call starts. One call for each task made.
+    unsafe fn run_at(this: *const Self, worker: &Worker);
+}
+
+impl Task {
+    /// A task that points to `data`.
+    ///
+    /// # Safety
+    /// `data` may be used on any thread, and lives until `run_at` gives it up.
     #[inline]
-    pub(crate) unsafe fn new(data: *const (), run: unsafe fn(*const (), &Worker)) -> Self {
-        Self { data, run }
+    pub(crate) unsafe fn at<D: RunAt>(data: *const D) -> Self {
+        unsafe fn run<D: RunAt>(data: *const (), _: &Words, worker: &Worker) {
+            // SAFETY: live by the condition of `at`, run once (T1).
+            unsafe { D::run_at(data.cast(), worker) }
+        }
+        Self { run: run::<D>, data: data.cast(), words: [MaybeUninit::uninit(); WORDS] }
+    }
+
+    /// A task that owns `f`, in place if it fits, and hands `data` to it. `f` must not unwind (T2); a lifetime
+    /// in `f` is erased here.
+    ///
+    /// # Safety
+    /// The task runs before anything that `f` borrows ends. `f` may use `data` on any thread.
+    #[inline]
+    pub(crate) unsafe fn owning<F>(data: *const (), f: F) -> Self
+    where
+        F: FnOnce(*const (), &Worker) + Send,
+    {
+        unsafe fn run_in_place<F: FnOnce(*const (), &Worker)>(
+            data: *const (),
+            words: &Words,
+            worker: &Worker,
+        ) {
+            // SAFETY: `owning` wrote an `F` there, and the task runs once (T1).
+            let f = unsafe { words.as_ptr().cast::<F>().read() };
+            f(data, worker);
+        }
+        unsafe fn run_boxed<F: FnOnce(*const (), &Worker)>(data: *const (), words: &Words, worker: &Worker) {
+            // SAFETY: `owning` wrote an address there.
+            let address = unsafe { words[0].assume_init() };
+            // SAFETY: the address came from `Box::into_raw`, and the task runs once (T1).
+            let f = unsafe { Box::from_raw(address.cast::<F>().cast_mut()) };
+            f(data, worker);
+        }
+        let mut words = [MaybeUninit::uninit(); WORDS];
+        if size_of::<F>() <= size_of::<Words>() && align_of::<F>() <= align_of::<Words>() {
+            // SAFETY: size and alignment were just compared.
+            unsafe { words.as_mut_ptr().cast::<F>().write(f) };
+            Self { run: run_in_place::<F>, data, words }
+        } else {
+            words[0].write(Box::into_raw(Box::new(f)).cast_const().cast());
+            Self { run: run_boxed::<F>, data, words }
+        }
     }
 
     /// # Safety
     /// Called once for each task pushed (T1).
     #[inline]
     pub(crate) unsafe fn run(self, worker: &Worker) {
-        // SAFETY: the constructor's condition, and the caller guarantees that this is the only run.
-        unsafe { (self.run)(self.data, worker) }
+        // SAFETY: the constructors' conditions, and the caller guarantees that this is the only run.
+        unsafe { (self.run)(self.data, &self.words, worker) }
     }
 
-    /// Whether this task runs the closure at `data`.
+    /// Whether this task belongs to `data`.
     #[inline]
-    pub(crate) fn is_at(&self, data: *const ()) -> bool {
-        std::ptr::eq(self.data, data)
-    }
-
-    /// A task that owns `f` on the heap. `f` must not unwind (T2); a lifetime in `f` is erased here.
-    ///
-    /// # Safety
-    /// The task runs before anything that `f` borrows ends.
-    #[inline]
-    pub(crate) unsafe fn boxed<F: FnOnce(&Worker) + Send>(f: F) -> Self {
-        unsafe fn run<F: FnOnce(&Worker)>(data: *const (), worker: &Worker) {
-            // SAFETY: `data` came from `Box::into_raw` below, and the task runs once (T1).
-            let f = unsafe { Box::from_raw(data.cast::<F>().cast_mut()) };
-            f(worker);
-        }
-        let data = Box::into_raw(Box::new(f)).cast_const().cast();
-        // SAFETY: `f` is `Send`, run once; what it borrows lives by the caller's guarantee.
-        unsafe { Self::new(data, run::<F>) }
+    pub(crate) fn is_at<D>(&self, data: *const D) -> bool {
+        std::ptr::eq(self.data, data.cast())
     }
 }
 
@@ -117,14 +164,10 @@ impl<F: FnOnce() -> R + Send, R: Send> JoinTask<F, R> {
 
     /// # Safety
     /// `self` stays where it is until its latch is set, or until the task was popped by its owner.
+    #[inline]
     pub(crate) unsafe fn task(&self) -> Task {
-        // SAFETY: `F` and `R` are `Send`; `self` lives by the caller's guarantee; `run` catches panics.
-        unsafe { Task::new(self.data(), Self::run) }
-    }
-
-    /// The address that names this task in a queue.
-    pub(crate) fn data(&self) -> *const () {
-        (&raw const *self).cast()
+        // SAFETY: `F` and `R` are `Send`; `self` lives by the caller's guarantee.
+        unsafe { Task::at(&raw const *self) }
     }
 
     /// The closure, for the owner that popped its own task: nobody else will run it.
@@ -137,17 +180,19 @@ impl<F: FnOnce() -> R + Send, R: Send> JoinTask<F, R> {
     pub(crate) fn into_result(self) -> Result<R, Panic> {
         self.result.into_inner().expect("the latch is set after the result was written")
     }
+}
 
-    unsafe fn run(data: *const (), worker: &Worker) {
-        // SAFETY: `data` is a live `JoinTask` until its latch is set (condition of `task`).
-        let this = unsafe { &*data.cast::<Self>() };
-        let f = this.take();
+impl<F: FnOnce() -> R + Send, R: Send> RunAt for JoinTask<F, R> {
+    unsafe fn run_at(this: *const Self, worker: &Worker) {
+        // SAFETY: live until its latch is set (condition of `task`).
+        let task = unsafe { &*this };
+        let f = task.take();
         let result = catch_unwind(AssertUnwindSafe(f));
         // SAFETY: the owner reads the result only after the latch is set; we are the only ones here.
-        this.result.with_mut(|place| unsafe { *place = Some(result) });
-        let owner = this.owner;
-        // SAFETY: live until this call sets it; nothing of `this` is used afterwards (latch L3).
-        if unsafe { Latch::set(&raw const this.latch) } {
+        task.result.with_mut(|place| unsafe { *place = Some(result) });
+        let owner = task.owner;
+        // SAFETY: live until this call sets it; nothing of the task is used afterwards (latch L3).
+        if unsafe { Latch::set(&raw const task.latch) } {
             worker.shared().sleep.wake_worker(owner);
         }
     }
@@ -168,25 +213,27 @@ impl<F: FnOnce(&Worker) -> R + Send, R: Send> OutsideTask<F, R> {
     /// # Safety
     /// `self` stays where it is until its signal is set.
     pub(crate) unsafe fn task(&self) -> Task {
-        // SAFETY: `F` and `R` are `Send`; `self` lives by the caller's guarantee; `run` catches panics.
-        unsafe { Task::new((&raw const *self).cast(), Self::run) }
+        // SAFETY: `F` and `R` are `Send`; `self` lives by the caller's guarantee.
+        unsafe { Task::at(&raw const *self) }
     }
 
     /// The result, once the signal is set.
     pub(crate) fn into_result(self) -> Result<R, Panic> {
         self.result.into_inner().expect("the signal is set after the result was written")
     }
+}
 
-    unsafe fn run(data: *const (), worker: &Worker) {
-        // SAFETY: `data` is a live `OutsideTask` until its signal is set (condition of `task`).
-        let this = unsafe { &*data.cast::<Self>() };
-        // Cloned first: `this` is gone as soon as the signal is set.
-        let signal = Arc::clone(&this.signal);
+impl<F: FnOnce(&Worker) -> R + Send, R: Send> RunAt for OutsideTask<F, R> {
+    unsafe fn run_at(this: *const Self, worker: &Worker) {
+        // SAFETY: live until its signal is set (condition of `task`).
+        let task = unsafe { &*this };
+        // Cloned first: the task is gone as soon as the signal is set.
+        let signal = Arc::clone(&task.signal);
         // SAFETY: a task runs once (T1) and nobody else touches `f`.
-        let f = this.f.with_mut(|f| unsafe { (*f).take() }).expect("a task runs once");
+        let f = task.f.with_mut(|f| unsafe { (*f).take() }).expect("a task runs once");
         let result = catch_unwind(AssertUnwindSafe(|| f(worker)));
         // SAFETY: the caller reads the result only after the signal; we are the only ones here.
-        this.result.with_mut(|place| unsafe { *place = Some(result) });
+        task.result.with_mut(|place| unsafe { *place = Some(result) });
         signal.set();
     }
 }

@@ -53,15 +53,6 @@ impl Shared {
         self.injector.push(task);
         self.sleep.notify();
     }
-
-    /// Queues a task: with the current worker when it is one of this pool, from outside otherwise.
-    #[inline]
-    pub(crate) fn push(&self, task: Task) {
-        match Worker::current(self) {
-            Some(worker) => worker.push(task),
-            None => self.inject(task),
-        }
-    }
 }
 
 /// One worker, on its own thread and never elsewhere.
@@ -169,7 +160,7 @@ impl Worker {
 
     /// The next task without a search (W1).
     #[inline]
-    fn next(&self) -> Option<Task> {
+    pub(crate) fn next(&self) -> Option<Task> {
         let tick = self.tick.get().wrapping_add(1);
         self.tick.set(tick);
         if tick.is_multiple_of(OUTSIDE_FIRST)

@@ -11,7 +11,7 @@ use loom::{
     },
     thread,
 };
-use orthant_pool::model::{CountLatch, Latch, Sleep};
+use orthant_pool::model::{CountLatch, Latch, OwnedCount, Sleep};
 
 struct Wait {
     sleep: Sleep,
@@ -113,18 +113,15 @@ fn twin_that_uses_the_frame_after_it_set_the_latch() {
     });
 }
 
-/// Two tasks write; whoever sees the count at zero may read both results.
-fn count_to_zero(open: usize, open_late: bool) {
-    loom::model(move || {
-        let count = Arc::new(CountLatch::new(open));
+#[test]
+fn a_count_is_zero_when_the_last_task_has_ended() {
+    loom::model(|| {
+        let count = Arc::new(CountLatch::new(3));
         let sum = Arc::new(AtomicUsize::new(0));
         let tasks: Vec<_> = (0..2)
             .map(|_| {
                 let (count, sum) = (Arc::clone(&count), Arc::clone(&sum));
                 thread::spawn(move || {
-                    if open_late {
-                        count.open_one();
-                    }
                     // Relaxed: only the count orders the sum.
                     sum.fetch_add(1, Ordering::Relaxed);
                     count.close_one();
@@ -142,14 +139,69 @@ fn count_to_zero(open: usize, open_late: bool) {
     });
 }
 
-#[test]
-fn a_count_is_zero_when_the_last_task_has_ended() {
-    count_to_zero(3, false);
+/// A task of the owner's runs elsewhere and opens another, which runs elsewhere again. When the owner sees
+/// that all is done, by looking or by settling, both have ended.
+fn owned_count(settles: bool, opens_late: bool) {
+    loom::model(move || {
+        let count = Arc::new(OwnedCount::new());
+        let sum = Arc::new(AtomicUsize::new(0));
+        let end = |count: &OwnedCount, sum: &AtomicUsize| {
+            // Relaxed: only the count orders the sum.
+            sum.fetch_add(1, Ordering::Relaxed);
+            count.close_one();
+        };
+        count.open_one_as_owner();
+        let first = thread::spawn({
+            let (count, sum) = (Arc::clone(&count), Arc::clone(&sum));
+            move || {
+                if !opens_late {
+                    count.open_one();
+                }
+                let second = thread::spawn({
+                    let (count, sum) = (Arc::clone(&count), Arc::clone(&sum));
+                    move || {
+                        if opens_late {
+                            count.open_one();
+                        }
+                        end(&count, &sum);
+                    }
+                });
+                end(&count, &sum);
+                second
+            }
+        });
+        count.close_one_as_owner();
+        let is_done = if settles {
+            count.settle();
+            count.is_set()
+        } else {
+            count.is_done()
+        };
+        if is_done {
+            assert_eq!(sum.load(Ordering::Relaxed), 2, "the count was zero too early");
+        }
+        first.join().unwrap().join().unwrap();
+        if settles {
+            assert!(count.is_set());
+        } else {
+            assert!(count.is_done());
+        }
+    });
 }
 
 #[test]
-fn twin_that_counts_a_task_after_it_was_queued() {
-    twin::is_caught("twin_that_counts_a_task_after_it_was_queued", "the count was zero too early", || {
-        count_to_zero(1, true);
+fn a_settled_count_is_zero_when_the_last_task_has_ended() {
+    owned_count(true, false);
+}
+
+#[test]
+fn an_owner_that_looks_sees_zero_when_the_last_task_has_ended() {
+    owned_count(false, false);
+}
+
+#[test]
+fn twin_that_counts_a_task_when_it_begins() {
+    twin::is_caught("twin_that_counts_a_task_when_it_begins", "the count was zero too early", || {
+        owned_count(false, true);
     });
 }
