@@ -14,6 +14,7 @@ use crate::{
 };
 
 /// Runs `a` and `b` on `worker`, `b` perhaps elsewhere.
+#[inline(always)]
 pub(crate) fn run<A, B, RA, RB>(worker: &Worker, a: A, b: B) -> (RA, RB)
 where
     A: FnOnce() -> RA,

@@ -24,6 +24,7 @@ pub(crate) struct Latch {
 }
 
 impl Latch {
+    #[inline]
     pub(crate) fn new() -> Self {
         Self { state: AtomicU32::new(OPEN) }
     }

@@ -158,6 +158,7 @@ pub(crate) struct JoinTask<F, R> {
 }
 
 impl<F: FnOnce() -> R + Send, R: Send> JoinTask<F, R> {
+    #[inline]
     pub(crate) fn new(f: F, owner: usize) -> Self {
         Self { latch: Latch::new(), owner, f: SharedCell::new(Some(f)), result: SharedCell::new(None) }
     }
@@ -171,6 +172,7 @@ impl<F: FnOnce() -> R + Send, R: Send> JoinTask<F, R> {
     }
 
     /// The closure, for the owner that popped its own task: nobody else will run it.
+    #[inline]
     pub(crate) fn take(&self) -> F {
         // SAFETY: the task was pushed once and popped once, by the owner, who is here: no other access.
         self.f.with_mut(|f| unsafe { (*f).take() }).expect("a joined closure runs once")

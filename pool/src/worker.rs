@@ -88,6 +88,7 @@ impl Worker {
         Self { index, shared, local, victims, tick: Cell::new(0), chunk_loop: Cell::new(ptr::null()) }
     }
 
+    #[inline]
     pub(crate) fn index(&self) -> usize {
         self.index
     }
