@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 
+use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// The whole command line.
@@ -83,7 +84,7 @@ pub(crate) struct GraphArgs {
     #[arg(long, value_name = "M", default_value_t = 16)]
     pub(crate) m: usize,
     /// Beam width while inserting: larger is slower to build and finds more
-    #[arg(long, alias = "efc", value_name = "N", default_value_t = 200)]
+    #[arg(long, alias = "efc", value_name = "N", default_value_t = 200, value_parser = from_to(1, 100_000))]
     pub(crate) ef_construction: usize,
     /// Seed of the level draw
     #[arg(long, value_name = "N", default_value_t = 42)]
@@ -125,7 +126,7 @@ pub(crate) struct DemoArgs {
     #[arg(long)]
     pub(crate) no_prompt: bool,
     /// Worker threads; 0 = one per available core
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = from_to(0, 4096))]
     pub(crate) threads: usize,
     /// Graph flags.
     #[command(flatten)]
@@ -158,7 +159,7 @@ pub(crate) struct BuildArgs {
     #[command(flatten)]
     pub(crate) graph: GraphArgs,
     /// Worker threads; 0 = one per available core
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = from_to(0, 4096))]
     pub(crate) threads: usize,
     /// Print one JSON object on the last line instead of text
     #[arg(long)]
@@ -194,7 +195,7 @@ pub(crate) struct SearchArgs {
     #[arg(long, default_value_t = 64)]
     pub(crate) ef: usize,
     /// Worker threads; 0 = one per available core
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = from_to(0, 4096))]
     pub(crate) threads: usize,
     /// Write ids and distances here (.ibin: u32 queries, u32 k, ids, f32 distances)
     #[arg(long, value_name = "FILE")]
@@ -252,7 +253,7 @@ pub(crate) struct ExactArgs {
     #[arg(long, short, value_name = "FILE")]
     pub(crate) output: PathBuf,
     /// Worker threads; 0 = one per available core
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = from_to(0, 4096))]
     pub(crate) threads: usize,
     /// Print one JSON object on the last line instead of text
     #[arg(long)]
@@ -292,7 +293,7 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) batch_threads: usize,
     /// Repetitions per beam width; best and median are reported
-    #[arg(long, value_name = "N", default_value_t = 3)]
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = from_to(1, 1000))]
     pub(crate) reps: usize,
     /// Core of the one-thread measurements [default: the first of --cores]
     #[arg(long, value_name = "CORE")]
@@ -350,6 +351,11 @@ pub(crate) enum ElementName {
     I8,
     /// Signed 32-bit integers
     I32,
+}
+
+/// A number whose bounds are those of memory and patience: refused before anything is read.
+fn from_to(least: u64, most: u64) -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(least..=most)
 }
 
 #[cfg(test)]

@@ -59,14 +59,24 @@ pub(crate) fn peak_bytes() -> Option<u64> {
     status("VmHWM:")
 }
 
+/// Memory of this machine; `None` where the system does not say.
+pub(crate) fn memory_bytes() -> Option<u64> {
+    field("/proc/meminfo", "MemTotal:")
+}
+
 /// Starts the peak anew. Returns whether the system could.
 pub(crate) fn reset_peak() -> bool {
     fs::write("/proc/self/clear_refs", "5").is_ok()
 }
 
 fn status(name: &str) -> Option<u64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+    field("/proc/self/status", name)
+}
+
+/// The kibibytes after `name` in a file of the kernel's, as bytes.
+fn field(path: &str, name: &str) -> Option<u64> {
+    let text = fs::read_to_string(path).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
 }
 

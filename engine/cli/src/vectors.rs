@@ -17,6 +17,18 @@ use crate::progress::Progress;
 /// Rows converted or checked per step: some hundred kilobytes.
 const STEP: usize = 512;
 
+/// Opens a file of vectors that holds at least one, without reading its values.
+///
+/// # Errors
+/// When the file cannot be read, is not what its extension says, or holds no rows.
+pub(crate) fn open(path: &Path) -> anyhow::Result<VectorFile> {
+    let file = VectorFile::open(path)?;
+    if file.rows() == 0 {
+        bail!("{}: holds no rows", path.display());
+    }
+    Ok(file)
+}
+
 /// An open file of vectors with its values as f32.
 pub(crate) struct Vectors {
     file: VectorFile,
@@ -28,14 +40,15 @@ impl Vectors {
     /// Opens `path` and checks every value.
     ///
     /// # Errors
-    /// When the file cannot be read, is not what its extension says, or holds a NaN or an infinity.
+    /// When the file cannot be read, is not what its extension says, holds no rows, or holds a NaN or
+    /// an infinity.
     pub(crate) fn open(path: &Path, threads: usize) -> anyhow::Result<Self> {
         Self::open_first(path, usize::MAX, threads)
     }
 
     /// Opens `path` and reads no more than its first `most` rows.
     pub(crate) fn open_first(path: &Path, most: usize, threads: usize) -> anyhow::Result<Self> {
-        let file = VectorFile::open(path)?;
+        let file = open(path)?;
         let (rows, dim) = (file.rows().min(most), file.dim());
         let progress = Progress::start("reading", rows);
         let first_fault = Mutex::new(None);

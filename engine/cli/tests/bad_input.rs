@@ -108,6 +108,34 @@ fn no_dimensions() {
 }
 
 #[test]
+fn no_rows() {
+    let folder = folder();
+    folder.write("none.fbin", &fbin(0, DIM, &[]));
+    for line in [
+        "build --data none.fbin --metric l2 -o new.orthant",
+        "exact --data none.fbin --queries query.fbin --metric l2 -o new.ibin",
+        "exact --data base.fbin --queries none.fbin --metric l2 -o new.ibin",
+    ] {
+        folder.orthant(line).refused(&["none.fbin", "no rows"]);
+    }
+    assert_eq!(folder.names(), ["base.fbin", "none.fbin", "query.fbin"]);
+    let folder = folder_with_index();
+    folder.write("none.fbin", &fbin(0, DIM, &[]));
+    folder.orthant("search base.orthant none.fbin").refused(&["none.fbin", "no rows"]);
+}
+
+#[test]
+fn numbers_beyond_reason() {
+    let folder = folder_with_index();
+    folder.orthant("demo --generated 100000000000000 384").refused(&["--generated", "memory"]);
+    folder.orthant("demo --generated 10 100000").refused(&["--generated", "65536"]);
+    folder.orthant("demo --generated 0 4").refused(&["--generated"]);
+    folder.orthant("demo --generated 100 4 --ef 0").refused(&["--ef 0"]);
+    let object = folder.orthant("search base.orthant query.fbin --ef 18446744073709551615 --json").json();
+    assert_eq!(object["ef"], 300);
+}
+
+#[test]
 fn values_that_are_not_finite() {
     let folder = folder();
     for (name, bad) in
@@ -167,7 +195,14 @@ fn k_above_n_returns_n_and_ef_below_k_is_raised() {
 #[test]
 fn parameters_that_do_not_fit() {
     let folder = folder();
-    for flags in ["--m 0", "--m 1", "--m 100000", "--ef-construction 0"] {
+    for flags in [
+        "--m 0",
+        "--m 1",
+        "--m 100000",
+        "--ef-construction 0",
+        "--ef-construction 1000000000000",
+        "--threads 1000000",
+    ] {
         let line = format!("build --data base.fbin --metric l2 -o base.orthant {flags}");
         folder.orthant(&line).refused(&[]);
         assert!(!folder.file("base.orthant").exists(), "{flags}");

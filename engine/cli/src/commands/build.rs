@@ -2,19 +2,18 @@
 
 use anyhow::Context;
 use orthant_engine::Metric;
-use orthant_formats::VectorFile;
 use serde_json::json;
 
 use crate::args::BuildArgs;
-use crate::indexing;
 use crate::output::{self, Output, plural, rate, seconds};
 use crate::parallel::thread_count;
+use crate::{indexing, vectors};
 
 /// Runs the command.
 pub(crate) fn run(args: &BuildArgs) -> anyhow::Result<()> {
     let output = Output::new(args.json);
     indexing::expect_writable(&args.output)?;
-    let data = VectorFile::open(&args.data)?;
+    let data = vectors::open(&args.data)?;
     let (n, dim, metric) = (data.rows(), data.dim(), Metric::from(args.metric));
     let read = |row: usize, out: &mut [f32]| data.read_row(row, out);
     let (index, build_s) = indexing::build((n, dim, metric), read, &args.graph, (args.threads, None))?;

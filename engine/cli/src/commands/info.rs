@@ -78,7 +78,17 @@ fn index(path: &Path, validate: bool, output: Output, object: &mut Map<String, V
         bail!("{}: the graph breaks its invariants: {report}", path.display());
     }
     object.insert("validate".to_owned(), "ok".into());
-    line("validate", format!("ok: {report} ({})", seconds(started.elapsed().as_secs_f64())))
+    let graph = report.graph;
+    line(
+        "validate",
+        format!(
+            "ok in {}: all of {} reachable over {} edges on {}",
+            seconds(started.elapsed().as_secs_f64()),
+            plural(graph.nodes, "node", "nodes"),
+            count((graph.base_edges + graph.upper_edges) as u64),
+            plural(graph.level_counts.len(), "level", "levels"),
+        ),
+    )
 }
 
 fn cpu(output: Output, object: &mut Map<String, Value>) -> anyhow::Result<()> {

@@ -41,6 +41,9 @@ pub(crate) fn run(args: &SearchArgs) -> anyhow::Result<()> {
         (None, Some(row)) => check_row(row, &index, args)?,
         (None, None) => bail!("name a file of queries, or write one out with --row"),
     };
+    if index.is_empty() {
+        bail!("{}: holds no vectors", args.index.display());
+    }
     let n = queries.len() / index.dim();
     let k = args.k.min(index.len());
     if k < args.k {
@@ -50,8 +53,9 @@ pub(crate) fn run(args: &SearchArgs) -> anyhow::Result<()> {
             plural(k, "vector", "vectors")
         ));
     }
-    let ef = args.ef.max(k);
-    if ef > args.ef {
+    // A beam cannot hold more than there is.
+    let ef = args.ef.clamp(k, index.len());
+    if args.ef < k {
         output::note(format_args!("--ef {} is below k = {k} and was raised to it", args.ef));
     }
     let metric = index.metric();

@@ -3,8 +3,9 @@
 use std::convert::Infallible;
 use std::io::IsTerminal;
 
+use anyhow::bail;
 use orthant_engine::kernels::active_isa;
-use orthant_engine::{Index, Metric, SearchParams};
+use orthant_engine::{Index, MAX_DIM, Metric, SearchParams};
 use serde::Serialize;
 
 use super::ask::{Asked, Library};
@@ -15,7 +16,7 @@ use crate::parallel::{self, thread_count};
 use crate::progress::Progress;
 use crate::text::corpus::{Corpus, Skipped};
 use crate::text::embed::{DIM, Embedder, LexicalEmbedder};
-use crate::{generated, indexing, measure, truth};
+use crate::{generated, indexing, machine, measure, truth};
 
 /// Neighbors per query while measuring.
 const K: usize = 10;
@@ -78,7 +79,7 @@ struct Point {
 pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<()> {
     let output = Output::new(args.json);
     if args.ef.contains(&0) {
-        anyhow::bail!("--ef 0: a beam holds at least one candidate");
+        bail!("--ef 0: a beam holds at least one candidate");
     }
     match &args.generated {
         Some(shape) => run_generated(args, shape[0], shape[1], output),
@@ -94,7 +95,16 @@ fn head(args: &DemoArgs, output: Output) -> anyhow::Result<()> {
 
 fn run_generated(args: &DemoArgs, n: usize, dim: usize, output: Output) -> anyhow::Result<()> {
     if n == 0 || dim == 0 {
-        anyhow::bail!("--generated {n} {dim}: both numbers must be at least 1");
+        bail!("--generated {n} {dim}: both numbers must be at least 1");
+    }
+    if dim > MAX_DIM {
+        bail!("--generated {n} {dim}: a vector has at most {MAX_DIM} dimensions");
+    }
+    // Once as they are made, once in the index.
+    let needed = (n.saturating_add(QUERIES)).saturating_mul(2 * size_of::<f32>() * dim) as u64;
+    if let Some(memory) = machine::memory_bytes().filter(|&memory| memory < needed) {
+        let (needed, memory) = (output::bytes(needed), output::bytes(memory));
+        bail!("--generated {n} {dim}: needs {needed} of memory, this machine has {memory}");
     }
     head(args, output)?;
     let queries = query_count(n, dim, QUERIES);
@@ -104,8 +114,8 @@ fn run_generated(args: &DemoArgs, n: usize, dim: usize, output: Output) -> anyho
     let stage = Stage { args, output, dim, metric };
     let source = format!("generated, seed {}", args.graph.seed);
     output.line(format_args!(
-        "  made      {} clustered vectors of {dim} dimensions, seed {}",
-        count(n as u64),
+        "  made      {} of {dim} dimensions in clusters, seed {}",
+        plural(n, "vector", "vectors"),
         args.graph.seed
     ))?;
     let (index, build_s) = stage.build(n, indexing::from_slice(base))?;
@@ -284,7 +294,7 @@ impl Stage<'_> {
         let progress = Progress::start("measuring", self.args.ef.len());
         let mut points = Vec::new();
         for &asked in &self.args.ef {
-            let ef = asked.max(k);
+            let ef = asked.clamp(k, index.len());
             if asked < k {
                 output::note(format_args!("--ef {asked} is below k = {k} and was raised to it"));
             }
