@@ -1,16 +1,16 @@
 //! The operating system, behind one small interface: the only files of this crate that call it.
 //!
 //! `linux.rs` reserves address space and commits it step by step; `fallback.rs` does the same with
-//! one zeroed allocation and is also what loom and Miri run on.
+//! one zeroed allocation and is also what loom, Miri and the feature `portable` run on.
 
-#[cfg(all(target_os = "linux", not(miri), not(loom)))]
+#[cfg(all(target_os = "linux", not(any(miri, loom, feature = "portable"))))]
 mod linux;
-#[cfg(all(target_os = "linux", not(miri), not(loom)))]
+#[cfg(all(target_os = "linux", not(any(miri, loom, feature = "portable"))))]
 pub(crate) use linux::*;
 
-#[cfg(any(not(target_os = "linux"), miri, loom))]
+#[cfg(not(all(target_os = "linux", not(any(miri, loom, feature = "portable")))))]
 mod fallback;
-#[cfg(any(not(target_os = "linux"), miri, loom))]
+#[cfg(not(all(target_os = "linux", not(any(miri, loom, feature = "portable")))))]
 pub(crate) use fallback::*;
 
 /// A huge page, where the system has them: 2 MiB on x86-64 and on 4 KiB-page ARM.

@@ -243,8 +243,8 @@ impl Region {
         if options.huge_pages {
             region.ask_for_huge_pages(options);
         }
-        if cfg!(any(not(target_os = "linux"), miri, loom)) && region.budget.is_none() {
-            // One allocation of everything: there is nothing left to commit.
+        if os::IS_OPEN_FROM_START && region.budget.is_none() {
+            // There is nothing left to commit; under a budget it is still paid for step by step.
             region.committed = AtomicUsize::new(region.capacity);
         }
         Ok(region)

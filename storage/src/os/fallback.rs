@@ -15,6 +15,9 @@ use std::ptr::NonNull;
 /// hand, so we ask for this much more and align ourselves.
 const ALIGN: usize = 4096;
 
+/// Whether a new reservation is open for use as a whole.
+pub(crate) const IS_OPEN_FROM_START: bool = true;
+
 /// Errno of a refused allocation, the same number on every Unix.
 const ENOMEM: i32 = 12;
 /// Errno of a failed read.
@@ -78,10 +81,21 @@ impl Reservation {
         // SAFETY: the allocation holds `bytes` initialised bytes at `base`, and `self` by value
         // says that nobody else has seen them.
         let target = unsafe { std::slice::from_raw_parts_mut(self.base.as_ptr(), bytes) };
+        // Whole pages were asked for, and the file may end inside the last: what is not there is zero.
         let mut file = file;
-        file.seek(SeekFrom::Start(offset))
-            .and_then(|_| file.read_exact(target))
-            .map_err(|error| error.raw_os_error().unwrap_or(EIO))?;
+        let read = || -> io::Result<()> {
+            file.seek(SeekFrom::Start(offset))?;
+            let mut rest = target;
+            loop {
+                match file.read(rest) {
+                    Ok(0) => return Ok(()),
+                    Ok(taken) => rest = &mut rest[taken..],
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        };
+        read().map_err(|error| error.raw_os_error().unwrap_or(EIO))?;
         Ok(self)
     }
 

@@ -7,6 +7,9 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::ptr::NonNull;
 
+/// Whether a new reservation is open for use as a whole.
+pub(crate) const IS_OPEN_FROM_START: bool = false;
+
 /// Memory nodes that a mask has room for: as many as the kernel can be built for.
 const MAX_NODES: usize = 1024;
 
