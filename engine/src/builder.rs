@@ -1,12 +1,13 @@
 //! The choices that make an index, each with its default and the reason for it.
 
 use orthant_graph::{ConfigError, Graph, GraphConfig, LevelDraw};
-use orthant_kernels::{IsaError, Kernel, Metric};
+use orthant_kernels::{IsaError, Metric};
 use orthant_storage::{ArenaError, MemoryOptions, RegionError, RowArena, RowLayout};
 
 use crate::ids::Keys;
 use crate::index::{FillError, Index, Workers};
 use crate::memory::graph_memory;
+use crate::space::RowKernels;
 
 /// Largest dimension of an index: beyond it a single row fills a 256 KB page walk and no embedding model
 /// known to us goes (the largest in use have 16,384).
@@ -194,7 +195,8 @@ impl IndexBuilder {
         Ok(Index {
             dim: self.dim,
             metric: self.metric,
-            kernel: Kernel::new(inner_metric(self.metric), self.dim)?,
+            kernels: RowKernels::new(self.metric, self.dim)?,
+            has_zero_row: Default::default(),
             rows: RowArena::new(layout, &expect(layout.stride() * 4))?,
             graph: Graph::new(config, graph_memory(&graph_options)?),
             levels: LevelDraw::new(self.seed, config.m()),
@@ -227,14 +229,5 @@ impl IndexBuilder {
         index.insert_from(count, read, progress)?;
         index.train().map_err(FillError::Insert)?;
         Ok(index)
-    }
-}
-
-/// The metric that rows are compared by inside: cosine is the inner product of unit rows, and 1 is added at
-/// the border.
-pub(crate) fn inner_metric(metric: Metric) -> Metric {
-    match metric {
-        Metric::Cosine => Metric::InnerProduct,
-        other => other,
     }
 }

@@ -105,9 +105,6 @@ impl Scorer for CodeScorer<'_> {
 
     #[inline(always)]
     fn prefetch(&self, id: NodeId) {
-        let stride = self.codes.codes.width();
-        let code = self.codes.codes.as_ptr().wrapping_add(id as usize * stride);
-        prefetch::lines(code, (stride / 64).clamp(1, 8));
         prefetch::line(self.codes.biases.as_ptr().wrapping_add(id as usize));
     }
 }

@@ -7,10 +7,10 @@
 
 use std::ops::Range;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use orthant_graph::{Graph, LevelDraw, NodeId, Scratch};
-use orthant_kernels::{IsaError, Kernel, Metric};
+use orthant_kernels::{IsaError, Metric};
 use orthant_pool::{Affinity, CancelToken, Pool, PoolError};
 use orthant_quant::{Sq8, TrainError};
 use orthant_storage::{ArenaError, MemoryOptions, RegionError, RowArena};
@@ -18,7 +18,7 @@ use orthant_storage::{ArenaError, MemoryOptions, RegionError, RowArena};
 use crate::builder::{BuildError, IndexBuilder, Quantization};
 use crate::codes::{Codes, CodesError};
 use crate::ids::{Key, KeyMode, KeyRef, KeyRefused, Keys, MAX_KEY_BYTES};
-use crate::space::RowSpace;
+use crate::space::{RowKernels, RowSpace};
 
 /// A vector index: insert, search, save, open.
 ///
@@ -40,7 +40,9 @@ use crate::space::RowSpace;
 pub struct Index {
     pub(crate) dim: usize,
     pub(crate) metric: Metric,
-    pub(crate) kernel: Kernel,
+    pub(crate) kernels: RowKernels,
+    /// Cosine only: some row has length zero.
+    pub(crate) has_zero_row: AtomicBool,
     pub(crate) rows: RowArena<f32>,
     pub(crate) graph: Graph,
     pub(crate) levels: LevelDraw,
@@ -377,6 +379,12 @@ impl Index {
         Ok(())
     }
 
+    /// Changes what the search compares. Codes are dropped, and made by the next [`train`](Self::train).
+    pub fn set_quantization(&mut self, quantization: Quantization) {
+        self.quantization = quantization;
+        self.codes = None;
+    }
+
     /// Changes which threads work on batches. 0 threads: as many as the process may use.
     pub fn set_threads(&mut self, threads: usize, cores: Option<Vec<usize>>) {
         self.workers = Workers { threads, cores };
@@ -390,7 +398,10 @@ impl Index {
         let row = claim.row_mut();
         fill(row);
         if self.metric == Metric::Cosine {
-            normalize(row);
+            if !normalize(row) {
+                // Before the row is published, so whoever meets the row knows.
+                self.has_zero_row.store(true, Ordering::Release);
+            }
         }
         if let Some(codes) = &self.codes {
             // SAFETY: the claim makes the row the caller's alone.
@@ -407,7 +418,7 @@ impl Index {
 
     /// Links a published row, or gives it up (N2).
     fn link(&self, node: NodeId) -> Result<(), InsertError> {
-        let space = RowSpace { kernel: &self.kernel, rows: &self.rows };
+        let space = self.space();
         let linked = SCRATCH.with_borrow_mut(|(scratch, _)| {
             self.graph.insert(node, self.levels.level(node), &space, scratch)
         });
@@ -477,6 +488,12 @@ impl Index {
         Ok(self.pool.get_or_init(|| pool))
     }
 
+    /// The rows as the graph compares them.
+    pub(crate) fn space(&self) -> RowSpace<'_> {
+        let has_zero_row = self.has_zero_row.load(Ordering::Acquire);
+        RowSpace { kernels: &self.kernels, rows: &self.rows, has_zero_row }
+    }
+
     fn check_row(&self, number: usize, row: &[f32]) -> Result<(), InsertError> {
         if row.len() != self.dim {
             return Err(InsertError::Dimension { found: row.len(), expected: self.dim });
@@ -508,13 +525,14 @@ pub(crate) fn first_not_finite(row: &[f32]) -> Option<usize> {
     if probe == 0.0 { None } else { row.iter().position(|value| !value.is_finite()) }
 }
 
-/// Scales a row to unit length; a zero row stays zero and has distance 1 to everything.
-pub(crate) fn normalize(row: &mut [f32]) {
+/// Scales a row to unit length; whether it could: a zero row stays zero.
+pub(crate) fn normalize(row: &mut [f32]) -> bool {
     let square: f64 = row.iter().map(|&value| f64::from(value) * f64::from(value)).sum();
     if square > 0.0 {
         let scale = 1.0 / square.sqrt();
         row.iter_mut().for_each(|value| *value = (f64::from(*value) * scale) as f32);
     }
+    square > 0.0
 }
 
 #[cfg(test)]
@@ -534,9 +552,9 @@ mod tests {
     #[test]
     fn normalize_survives_extremes() {
         for mut row in [vec![1e-30f32; 8], vec![1e30f32; 8], vec![0.0; 8]] {
-            normalize(&mut row);
+            let is_scaled = normalize(&mut row);
             let square: f32 = row.iter().map(|value| value * value).sum();
-            assert!(square == 0.0 || (square - 1.0).abs() < 1e-6, "{square}");
+            assert!(if is_scaled { (square - 1.0).abs() < 1e-6 } else { square == 0.0 }, "{square}");
         }
     }
 }

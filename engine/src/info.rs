@@ -96,7 +96,7 @@ impl Index {
             entry: self.graph.entry(),
             quantization: self.quantization,
             is_trained: self.quantization == Quantization::None || self.codes.is_some(),
-            isa: self.kernel.isa(),
+            isa: self.kernels.whole().isa(),
             memory: MemoryInfo {
                 rows: self.rows.pages(),
                 codes: self.codes.as_ref().map(|codes| codes.codes.pages()),

@@ -176,12 +176,13 @@ impl<'a> Searcher<'a> {
         }
         self.query.clear();
         self.query.extend_from_slice(query);
-        if index.metric == Metric::Cosine {
-            normalize(&mut self.query);
+        let mut space = index.space();
+        if index.metric == Metric::Cosine && !normalize(&mut self.query) {
+            // A zero query is as far from everything as a zero row is.
+            space.has_zero_row = true;
         }
         let ef = params.ef.max(params.k);
         self.hits.clear();
-        let space = RowSpace { kernel: &index.kernel, rows: &index.rows };
         match &index.codes {
             None => {
                 let found = index.graph.search(&space.from(&self.query), ef, &mut self.scratch);
@@ -189,7 +190,7 @@ impl<'a> Searcher<'a> {
                 self.hits.extend(found.filter(|hit| index.keys.is_present(hit.node)).take(params.k));
             }
             Some(codes) => {
-                codes.quantizer.prepare(index.kernel.metric(), &self.query, &mut self.coded);
+                codes.quantizer.prepare(index.kernels.code_metric(), &self.query, &mut self.coded);
                 let found = index.graph.search(&codes.from(&self.coded), ef, &mut self.scratch);
                 let nodes = found.iter().map(|found| found.node);
                 self.nodes.clear();
@@ -200,7 +201,7 @@ impl<'a> Searcher<'a> {
             }
         }
         for hit in &mut self.hits {
-            hit.distance = index.to_border(hit.distance);
+            hit.distance = index.kernels.to_border(hit.distance);
         }
         Ok(&self.hits)
     }
@@ -278,15 +279,6 @@ impl Index {
         match failed.into_inner() {
             Some(error) => Err(error),
             None => Ok(batch),
-        }
-    }
-
-    /// How an inside distance is shown: the root for L2, and for cosine the 1 that unit rows leave out.
-    pub(crate) fn to_border(&self, distance: f32) -> f32 {
-        match self.metric {
-            // Rounding can leave two equal unit rows a hair below 0.
-            Metric::Cosine => (1.0 + distance).max(0.0),
-            metric => metric.to_border(distance),
         }
     }
 

@@ -9,19 +9,21 @@
 //!   against its bounds, so a damaged or made-up file is an error, never a wrong read.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 
 use bytemuck::{Pod, Zeroable};
 use orthant_graph::{ConfigError, Graph, GraphConfig, GraphMemory, GraphState, LevelDraw, Table};
-use orthant_kernels::{IsaError, Kernel, Metric};
+use orthant_kernels::{IsaError, Metric};
 use orthant_quant::Sq8;
 use orthant_storage::persist::{self, FileWriter, MappedFile, Verify};
 use orthant_storage::{ArenaError, Column, MemoryOptions, Region, RegionError, RowArena, RowLayout};
 
-use crate::builder::{MAX_DIM, Quantization, inner_metric};
+use crate::builder::{MAX_DIM, Quantization};
 use crate::codes::{Codes, CodesError, code_stride};
 use crate::ids::{KeyMode, Keys};
 use crate::index::{Index, Workers};
 use crate::memory::boxed;
+use crate::space::RowKernels;
 
 /// The kind of file an index is.
 const KIND: [u8; 8] = *b"orthant\0";
@@ -75,6 +77,7 @@ struct Head {
 }
 
 const FLAG_KEEP_PRUNED: u32 = 1;
+const FLAG_ZERO_ROW: u32 = 2;
 
 /// Why an index was not saved. Whatever stood at the path is as it was.
 #[derive(Debug, thiserror::Error)]
@@ -233,6 +236,10 @@ impl Index {
 
     fn head(&self, state: GraphState, rows: usize) -> Head {
         let config = self.graph.config();
+        let mut flags = if config.keep_pruned() { FLAG_KEEP_PRUNED } else { 0 };
+        if self.has_zero_row.load(Ordering::Acquire) {
+            flags |= FLAG_ZERO_ROW;
+        }
         Head {
             seed: self.seed,
             texts_len: self.keys.texts_len(),
@@ -243,7 +250,7 @@ impl Index {
             m: config.m() as u32,
             m0: config.m0() as u32,
             ef_construction: config.ef_construction() as u32,
-            flags: if config.keep_pruned() { FLAG_KEEP_PRUNED } else { 0 },
+            flags,
             // Quantized but not trained is told from the missing sections.
             quantization: self.quantization as u32,
             key_mode: self.keys.mode() as u32,
@@ -290,7 +297,8 @@ impl Opening<'_> {
         Ok(Index {
             dim,
             metric,
-            kernel: Kernel::new(inner_metric(metric), dim)?,
+            kernels: RowKernels::new(metric, dim)?,
+            has_zero_row: (head.flags & FLAG_ZERO_ROW != 0).into(),
             rows: arena,
             graph: self.graph(&head, config)?,
             levels: LevelDraw::new(head.seed, config.m()),
@@ -318,7 +326,7 @@ impl Opening<'_> {
         check("metric", head.metric, (head.metric as usize) < Metric::ALL.len())?;
         check("quantization", head.quantization, head.quantization <= 1)?;
         check("key mode", head.key_mode, head.key_mode <= 2)?;
-        check("flags", head.flags, head.flags <= FLAG_KEEP_PRUNED)?;
+        check("flags", head.flags, head.flags <= FLAG_KEEP_PRUNED | FLAG_ZERO_ROW)?;
         check("rows", head.rows, head.rows <= orthant_graph::MAX_NODE)?;
         check("node bound", head.node_bound, head.node_bound <= head.rows)?;
         check("nodes", head.nodes, head.nodes <= head.node_bound)?;

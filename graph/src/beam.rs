@@ -76,6 +76,15 @@ impl Beam {
         self.next = self.next.min(place);
     }
 
+    /// The distance that a node must beat to be taken: infinite until the beam is full.
+    #[inline(always)]
+    pub(crate) fn bound(&self) -> f32 {
+        if self.keys.len() < self.width {
+            return f32::INFINITY;
+        }
+        distance_of((self.keys[self.width - 1] >> 32) as u32)
+    }
+
     /// Whether a node at `distance` would be taken.
     #[inline(always)]
     pub(crate) fn takes(&self, distance: f32) -> bool {

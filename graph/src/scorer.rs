@@ -4,11 +4,18 @@ use crate::NodeId;
 
 /// Distances from one fixed point (a query, or a node being linked). Smaller is nearer.
 ///
-/// The same id must give the same distance for as long as the scorer lives, whatever batch it is in:
-/// results are deterministic because of it, and a node met twice is recognised by it.
+/// The same calls must give the same distances: results are deterministic because of it.
 pub trait Scorer {
     /// Distances to the nodes `ids`, in order. `out.len() == ids.len()`; both may be empty.
     fn score_batch(&self, ids: &[NodeId], out: &mut [f32]);
+
+    /// Distances as [`score_batch`](Self::score_batch) gives them, except that a node farther than `bound`
+    /// may get any distance above it: the search has no use for such a node, and a scorer that can tell
+    /// early need not look further. `bound` may be infinite.
+    fn score_near(&self, ids: &[NodeId], bound: f32, out: &mut [f32]) {
+        let _ = bound;
+        self.score_batch(ids, out);
+    }
 
     /// Distance to one node.
     fn score(&self, id: NodeId) -> f32 {

@@ -90,19 +90,19 @@ impl Graph {
                 self.prefetch_list(next, level);
             }
             let mut count = 0;
+            let ids = &mut batch.ids[..words.len()];
             for &word in words {
                 if word == EMPTY {
                     break;
                 }
                 let id = node_of(word);
-                batch.ids[count] = id;
-                if visited.insert(id) {
-                    scorer.prefetch(id);
-                    count += 1;
-                }
+                // Written in any case and counted if new: whether it is cannot be predicted. There is
+                // room, as no more ids are counted than words were read.
+                ids[count] = id;
+                count += usize::from(visited.insert(id));
             }
             let distances = &mut batch.distances[..count];
-            scorer.score_batch(&batch.ids[..count], distances);
+            scorer.score_near(&batch.ids[..count], beam.bound(), distances);
             for (&id, &distance) in batch.ids.iter().zip(distances.iter()) {
                 if beam.takes(distance) {
                     beam.offer(distance, id);
