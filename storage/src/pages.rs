@@ -8,18 +8,8 @@
 //! * **P2** `committed` only grows, and never past `capacity`.
 //! * **P3** What is committed beyond a mapped file has been paid for in the budget first.
 //!
-//! # Which pages
-//! With `huge_pages` (the default) everything from 2 MiB on asks for transparent huge pages. The
-//! first 2 MiB do so from the start only if `expected_bytes` says that at least half of them will
-//! be used: otherwise the first byte of every small region would cost 2 MiB. A region that grows past
-//! 2 MiB has its first 2 MiB collapsed into a huge page then. If the administrator has set huge
-//! pages aside (`vm.nr_hugepages`) and enough of them are free, the `expected_bytes` come from
-//! there. What was granted in the end is in [`PageReport`].
-//!
-//! Cost: [`Region::ensure`] is one atomic load while there is room. Growing takes a mutex and one
-//! or two system calls, once per step; steps double from 64 KiB up to 64 MiB (and are a sixteenth of
-//! what there is under a shared budget). The kernel changes an
-//! address space under a lock of its own, so a lock-free slow path would only move the waiting.
+//! Cost: see [`Region`]. The slow path of growing takes a mutex: the kernel changes an address space
+//! under a lock of its own, so a lock-free one would only move the waiting.
 
 use crate::numa::Placement;
 use crate::os::{self, HUGE_PAGE, Reservation};
@@ -186,7 +176,21 @@ pub struct PageReport {
     pub is_placed: bool,
 }
 
-/// Growable bytes at a stable address; see the [module text](self) for pages and cost.
+/// Growable bytes at a stable address.
+///
+/// # Which pages
+/// With `huge_pages` (the default) everything from 2 MiB on asks for transparent huge pages. The
+/// first 2 MiB do so from the start only if `expected_bytes` says that at least half of them will be
+/// used: otherwise the first byte of every small region would cost 2 MiB. A region that grows past
+/// 2 MiB has its first 2 MiB collapsed into a huge page then (one call of up to 10 ms, which
+/// `expected_bytes` saves). If the administrator has set huge pages aside (`vm.nr_hugepages`) and
+/// enough of them are free, the whole huge pages of `expected_bytes` come from there. What was
+/// granted in the end is in [`PageReport`].
+///
+/// # Cost
+/// [`ensure`](Self::ensure) is one atomic load while there is room. Growing takes a mutex and one or
+/// two system calls per step; steps double from 64 KiB up to 64 MiB, and are a sixteenth of what there
+/// is under a shared budget.
 ///
 /// # Examples
 /// ```

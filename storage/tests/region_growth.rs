@@ -145,6 +145,33 @@ fn small_regions_stay_small_and_large_ones_get_huge_pages() {
 }
 
 #[test]
+fn pages_of_the_pool_are_used_where_enough_are_free() {
+    let free = || {
+        let text = std::fs::read_to_string("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages");
+        text.ok().and_then(|text| text.trim().parse::<usize>().ok()).unwrap_or(0)
+    };
+    let budget = MemoryBudget::new(9 * MIB);
+    let options =
+        MemoryOptions { expected_bytes: Some(5 * MIB), budget: Some(budget.clone()), ..capped(64 * MIB) };
+    let before = free();
+    let region = Region::reserve(&options).expect("address space");
+    match region.pages().asked {
+        PageKind::Pool => {
+            assert!(IS_LINUX && before >= 2);
+            // Two whole huge pages of the five MiB, paid for and usable at once.
+            assert_eq!((region.committed(), budget.used()), (4 * MIB, 4 * MIB));
+        }
+        _ => assert!(before < 2 || free() < before || !IS_LINUX, "{before} pages lay idle"),
+    }
+    region.ensure(6 * MIB).expect("memory");
+    // SAFETY: 6 MiB are committed, and only this thread touches the region.
+    unsafe { region.as_ptr().write_bytes(1, 6 * MIB) };
+    assert!(budget.used() >= 6 * MIB);
+    drop(region);
+    assert_eq!(budget.used(), 0);
+}
+
+#[test]
 fn an_estimate_is_within_a_tenth_of_what_is_used() {
     if !IS_LINUX {
         return; // nobody says what is used
