@@ -4,6 +4,7 @@
 //! fail. The whole check also runs as a test of this package, so `cargo test` is enough to hear of it.
 
 mod arrows;
+mod benches;
 mod code;
 mod layout;
 mod paths;
@@ -80,6 +81,7 @@ fn check() -> Result<Vec<Finding>> {
     let mut findings = arrows::check(&packages);
     findings.extend(readmes::check(&packages, &files, root()));
     findings.extend(layout::check(&files));
+    findings.extend(benches::check(&files));
     for rule in [sizes::check, unsafe_code::check, unfinished::check, paths::check] {
         findings.extend(files.iter().flat_map(rule));
     }
