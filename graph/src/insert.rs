@@ -16,6 +16,7 @@ use crate::entry::Entry;
 use crate::graph::Graph;
 use crate::lists::{ANCHORED, PublishError, is_anchored, node_of};
 use crate::memory::MemoryError;
+use crate::reclaim;
 use crate::scorer::{Scorer, Space};
 use crate::scratch::Scratch;
 use crate::select::{Candidate, fill_up, order, select};
@@ -51,6 +52,7 @@ impl Graph {
         match self.link(node, level, space, scratch, &guard) {
             Ok(()) => {
                 self.count_inserted();
+                reclaim::collect(&mut scratch.inserts, &guard);
                 Ok(())
             }
             Err(error) => {

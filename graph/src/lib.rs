@@ -9,6 +9,9 @@ mod insert;
 mod level;
 mod lists;
 mod memory;
+#[cfg(all(test, loom))]
+mod models;
+#[cfg(not(loom))]
 mod prefetch;
 mod reclaim;
 mod scorer;

@@ -222,6 +222,21 @@ impl Lists {
         unsafe { self.blocks.read_many(blocks) }
     }
 
+    /// Breaks L1, for a model that must notice.
+    #[cfg(all(test, loom))]
+    pub(crate) fn overwrite_in_place(&self, slot: usize, word: u32) {
+        // SAFETY: none; that is the point.
+        unsafe { self.blocks.write(self.head_word(slot).load(Ordering::Acquire) - 1, &[word; 4], EMPTY) };
+    }
+
+    /// Breaks L2, for a model that must notice: unlinks the list and frees its block at once.
+    #[cfg(all(test, loom))]
+    pub(crate) fn free_at_once(&self, slot: usize) {
+        // SAFETY: none; that is the point.
+        let block = unsafe { self.head_word(slot) }.swap(0, Ordering::AcqRel);
+        self.give_back(block - 1);
+    }
+
     /// Gives a block to the free list. Only [`reclaim`](crate::reclaim) may call this.
     pub(crate) fn give_back(&self, block: u32) {
         self.free.push(block);

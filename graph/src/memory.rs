@@ -34,6 +34,10 @@ pub unsafe trait Memory: Send + Sync {
     fn ensure(&self, bytes: usize) -> Result<(), MemoryError>;
 }
 
+/// Blocks of heap memory beyond those in use: what writers can replace while a reader that lost the
+/// processor for a few milliseconds holds them all back. Only touched pages take memory.
+const SPARE_BLOCKS: usize = 1 << 16;
+
 /// The memories of one graph, one per table.
 pub struct GraphMemory {
     /// One word per node: which block holds its level-0 list.
@@ -58,19 +62,20 @@ impl GraphMemory {
     /// Plain heap memory for up to `nodes` nodes with lists of `m0` ids. The operating system hands out
     /// zeroed pages on first use, so what is not reached costs little.
     ///
-    /// Blocks get twice the room of the nodes: replaced ones wait there until no reader can see them.
+    /// Blocks get more room than nodes: replaced ones wait there until no reader can see them.
     pub fn heap(nodes: usize, m0: usize) -> Self {
         let words = |count: usize| -> Box<dyn Memory> { Box::new(HeapMemory::new(count.max(16) * 4)) };
         let stride = crate::lists::block_stride(m0);
         Self {
             heads: words(nodes),
-            blocks: words((2 * nodes + 4096) * stride),
-            block_links: words(2 * nodes + 4096),
+            blocks: words((4 * nodes + SPARE_BLOCKS) * stride),
+            block_links: words(4 * nodes + SPARE_BLOCKS),
             towers: words(nodes),
             anchors: words(nodes),
-            upper_heads: words(nodes),
-            upper_blocks: words((nodes + 4096) * stride),
-            upper_block_links: words(nodes + 4096),
+            // Each node is on 1 / (M - 1) upper levels on average, and M may be 2.
+            upper_heads: words(2 * nodes + 64),
+            upper_blocks: words((nodes + SPARE_BLOCKS) * stride),
+            upper_block_links: words(nodes + SPARE_BLOCKS),
         }
     }
 }

@@ -8,7 +8,8 @@
 //! * **R2** Nothing here runs without a pin.
 //! * **R3** A block on the free list belongs to nobody; popping it makes the popping thread its owner.
 //!
-//! Cost: one pin per search or insert, not per hop. A thread that never unpins holds all garbage back.
+//! Cost: one pin per search or insert, not per hop; one collection per few inserts. A thread that never
+//! unpins holds all garbage back.
 
 use crossbeam_epoch::Guard;
 
@@ -23,6 +24,19 @@ pub(crate) fn retire(lists: &Arc<Lists>, block: u32, guard: &Guard) {
     // on another thread. It does not run before every pin taken up to now is released, which is what L2
     // asks: the block was unlinked by the caller's swap, so only those pins can have seen it.
     unsafe { guard.defer_unchecked(move || lists.give_back(block)) };
+}
+
+/// Inserts between two collections by one thread. An insert with M = 16 retires about 17 blocks, and a
+/// collection takes up to 8 bags of 64 closures; left alone, crossbeam-epoch collects once in 128 pins,
+/// which is a quarter of what inserts retire.
+const INSERTS_PER_COLLECTION: u32 = 4;
+
+/// Hands over what this thread retired and reclaims what has become free, once in a few inserts.
+pub(crate) fn collect(inserts: &mut u32, guard: &Guard) {
+    *inserts = inserts.wrapping_add(1);
+    if inserts.is_multiple_of(INSERTS_PER_COLLECTION) {
+        guard.flush();
+    }
 }
 
 /// The free blocks: Treiber's stack (1986) over block numbers.

@@ -17,6 +17,8 @@ pub struct Scratch {
     /// A list under construction.
     pub(crate) words: Vec<u32>,
     pub(crate) link: LinkScratch,
+    /// Inserts done with this scratch; paces the reclaiming of replaced lists.
+    pub(crate) inserts: u32,
 }
 
 /// What linking needs beside a search.

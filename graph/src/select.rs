@@ -2,7 +2,9 @@
 //!
 //! The heuristic of Malkov and Yashunin (2018, algorithm 4): going outward, a candidate is taken when it
 //! is nearer to the node than to every neighbor taken before it. It spreads edges over directions, which
-//! is what keeps clusters connected. Anchored candidates are always taken (see [`anchor`](crate::anchor)).
+//! is what keeps clusters connected. A tie turns the candidate down: of many equal rows one is enough, and
+//! a list of nothing else would be a place that no search leaves. Anchored candidates are always taken (see
+//! [`anchor`](crate::anchor)), which is how equal rows stay connected.
 //!
 //! Cost: a candidate is compared with the neighbors taken so far until one is nearer; most are turned
 //! down by one of the first few.
@@ -59,13 +61,13 @@ pub(crate) fn select<S: Space>(
     }
 }
 
-/// Whether the candidate is at least as near to the node as to each of the `count` nodes in the batch.
+/// Whether the candidate is nearer to the node than to each of the `count` nodes in the batch.
 fn is_diverse<S: Space>(space: &S, candidate: &Candidate, count: usize, batch: &mut Batch) -> bool {
     let scorer = space.scorer(candidate.node);
     let (ids, distances) = (&batch.ids[..count], &mut batch.distances[..count]);
     ids.chunks(COMPARED_AT_ONCE).zip(distances.chunks_mut(COMPARED_AT_ONCE)).all(|(ids, distances)| {
         scorer.score_batch(ids, distances);
-        distances.iter().all(|&distance| distance >= candidate.distance)
+        distances.iter().all(|&distance| distance > candidate.distance)
     })
 }
 
@@ -130,7 +132,8 @@ mod tests {
     }
 
     #[test]
-    fn equal_points_are_all_diverse() {
-        assert_eq!(run(&[0.0; 6], &[], 4), [0, 1, 2, 3]);
+    fn of_equal_points_one_is_taken() {
+        assert_eq!(run(&[0.0; 6], &[], 4), [0]);
+        assert_eq!(run(&[1.0, 1.0, 1.0, -2.0], &[2], 4), [0, 2, 3]);
     }
 }
