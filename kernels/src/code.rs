@@ -10,13 +10,12 @@ use crate::dim::with_const_dim;
 use crate::dispatch::{check_ids, check_rows};
 use crate::entry::{self, GatherFn, PairFn, RowsFn, Table};
 use crate::isa::{Isa, IsaError, active_isa};
-use crate::sum::Sum;
 
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod scalar;
 #[cfg(target_arch = "x86_64")]
-mod x86;
+pub(crate) mod x86;
 
 /// Σ weightᵢ·codeᵢ of `i16` weights and `u8` codes, at one dimension, on one instruction set.
 ///
@@ -79,7 +78,7 @@ impl CodeKernel {
         })
     }
 
-    fn of<A: Sum<Query = i16, Row = u8, Out = i32>>(isa: Isa, dim: usize, table: Table<A>) -> Self {
+    fn of(isa: Isa, dim: usize, table: Table<i16, u8, i32>) -> Self {
         Self { isa, dim, pair: table.pair, rows: table.rows, gather: table.gather }
     }
 
@@ -199,9 +198,28 @@ macro_rules! integer_sum {
         type Row = $row;
         type Out = i32;
         type Context = ();
+        type RowContext = ();
+        type Pair = Self;
+        type Cross = Self;
 
         #[inline(always)]
         unsafe fn context(_query: *const $query, _dim: usize) {}
+
+        #[inline(always)]
+        unsafe fn row_context(_row: *const $row, _dim: usize) {}
+
+        #[inline(always)]
+        unsafe fn finish_cross(
+            partial: Self::Partial,
+            (): (),
+            (): (),
+            query: *const $query,
+            row: *const $row,
+            dim: usize,
+        ) -> i32 {
+            // SAFETY: the caller's promise is passed on.
+            unsafe { Self::finish(partial, (), query, row, dim) }
+        }
     };
 }
 use integer_sum;

@@ -5,11 +5,13 @@
 
 /// Expands `$make!(DIM)` for the constant body of `$dim`, or for 0, the body of any dimension.
 ///
-/// The one list of constant dimensions: the common embedding widths (384: MiniLM and e5-small, 768:
-/// BERT, 1536: OpenAI small) and the width of SIFT and of many compressed forms (128).
+/// The one list of constant dimensions: the widths of the usual embedding models and test sets, and of what
+/// is left of them after halving.
 macro_rules! with_const_dim {
     ($dim:expr, $make:ident) => {
-        $crate::dim::with_const_dim!(@ $dim, $make, 128, 384, 768, 1536)
+        $crate::dim::with_const_dim!(
+            @ $dim, $make, 96, 100, 128, 256, 384, 512, 768, 960, 1024, 1536, 3072
+        )
     };
     (@ $dim:expr, $make:ident, $($known:literal),*) => {
         match $dim {

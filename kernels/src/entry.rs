@@ -3,13 +3,13 @@
 //! A [`Table`] holds the function pointers for one sum at one dimension. Everything behind a pointer is
 //! inlined into it (S1), so a batch costs one indirect call however many rows it has.
 
-use crate::sum::Sum;
+use crate::shape::matrix::Sides;
 
-/// Function pointers for the shapes of one sum. See `shape.rs` for what each one asks of its caller.
-pub(crate) struct Table<A: Sum> {
-    pub(crate) pair: PairFn<A::Query, A::Row, A::Out>,
-    pub(crate) rows: RowsFn<A::Query, A::Row, A::Out>,
-    pub(crate) gather: GatherFn<A::Query, A::Row, A::Out>,
+/// Function pointers for the shapes that every sum has. See `shape.rs` for what each asks of its caller.
+pub(crate) struct Table<Q, R, O> {
+    pub(crate) pair: PairFn<Q, R, O>,
+    pub(crate) rows: RowsFn<Q, R, O>,
+    pub(crate) gather: GatherFn<Q, R, O>,
 }
 
 /// `(query, row, dim)`, see `shape::pair`.
@@ -18,14 +18,26 @@ pub(crate) type PairFn<Q, R, O> = unsafe fn(*const Q, *const R, usize) -> O;
 pub(crate) type RowsFn<Q, R, O> = unsafe fn(*const Q, *const R, usize, usize, *mut O, usize);
 /// `(query, base, stride, dim, ids, out, count)`, see `shape::gather`.
 pub(crate) type GatherFn<Q, R, O> = unsafe fn(*const Q, *const R, usize, usize, *const u32, *mut O, usize);
+/// `(sides, dim)`, see `shape::matrix`.
+pub(crate) type MatrixFn<Q, R, O> = unsafe fn(Sides<Q, R, O>, usize);
+/// `(query, base, stride, dim, threshold, ids, out, count)`, see `shape::within`. With `ids` null the rows are the
+/// first `count`.
+pub(crate) type WithinFn<Q, R> =
+    unsafe fn(*const Q, *const R, usize, usize, f32, *const u32, *mut f32, usize) -> usize;
+/// `(query, block, dim, out)`, see `shape::block`.
+pub(crate) type BlockFn<Q, R, O> = unsafe fn(*const Q, *const R, usize, *mut O) -> bool;
 
 /// Writes the entry functions of one instruction set.
 macro_rules! entries {
-    ($(#[$doc:meta])* $name:ident $(, $features:literal)?) => {
+    ($(#[$doc:meta])* $name:ident, rows: $tile:literal $(, $features:literal)?) => {
         $(#[$doc])*
         pub(crate) mod $name {
+            #![allow(dead_code, reason = "not every path has every sum")]
+            #![allow(clippy::too_many_arguments, reason = "a struct would go through memory on every call")]
+
             use super::Table;
-            use crate::{shape, sum::Sum};
+            use crate::shape::{self, matrix::Sides};
+            use crate::sum::{LaneSum, Sum};
 
             $(#[target_feature(enable = $features)])?
             unsafe fn pair<A: Sum, const DIM: usize>(
@@ -47,7 +59,7 @@ macro_rules! entries {
                 count: usize,
             ) {
                 // SAFETY: the caller's promise is passed on unchanged.
-                unsafe { shape::rows::<A, DIM>(query, base, stride, dim, out, count) }
+                unsafe { shape::rows::<A, DIM, $tile>(query, base, stride, dim, out, count) }
             }
 
             $(#[target_feature(enable = $features)])?
@@ -64,8 +76,49 @@ macro_rules! entries {
                 unsafe { shape::gather::<A, DIM>(query, base, stride, dim, ids, out, count) }
             }
 
+            $(#[target_feature(enable = $features)])?
+            pub(crate) unsafe fn matrix<A: Sum, const QUERIES: usize>(
+                sides: Sides<A::Query, A::Row, A::Out>,
+                dim: usize,
+            ) {
+                // SAFETY: the caller's promise is passed on unchanged.
+                unsafe { shape::matrix::matrix::<A, QUERIES, $tile>(sides, dim) }
+            }
+
+            $(#[target_feature(enable = $features)])?
+            pub(crate) unsafe fn within<A: Sum<Out = f32>>(
+                query: *const A::Query,
+                base: *const A::Row,
+                stride: usize,
+                dim: usize,
+                threshold: f32,
+                ids: *const u32,
+                out: *mut f32,
+                count: usize,
+            ) -> usize {
+                // One body for both: a test per row is nothing beside the row.
+                let row = |at: usize| {
+                    // SAFETY: `at < count` wherever a row is named; the caller promised as many ids, or none.
+                    let id = if ids.is_null() { at } else { unsafe { ids.add(at).read() as usize } };
+                    base.wrapping_add(id * stride)
+                };
+                // SAFETY: the caller's promise is passed on unchanged.
+                unsafe { shape::within::within::<A>(query, row, dim, threshold, out, count) }
+            }
+
+            $(#[target_feature(enable = $features)])?
+            pub(crate) unsafe fn block<A: LaneSum, const REGISTERS: usize>(
+                query: *const A::Query,
+                block: *const A::Row,
+                dim: usize,
+                out: *mut A::Out,
+            ) -> bool {
+                // SAFETY: the caller's promise is passed on unchanged.
+                unsafe { shape::block::block::<A, REGISTERS>(query, block, dim, out) }
+            }
+
             /// The entry functions of `A` at `DIM` (0: any dimension).
-            pub(crate) fn table<A: Sum, const DIM: usize>() -> Table<A> {
+            pub(crate) fn table<A: Sum, const DIM: usize>() -> Table<A::Query, A::Row, A::Out> {
                 Table { pair: pair::<A, DIM>, rows: rows::<A, DIM>, gather: gather::<A, DIM> }
             }
         }
@@ -74,25 +127,25 @@ macro_rules! entries {
 
 entries!(
     /// Plain Rust.
-    scalar
+    scalar, rows: 1
 );
 #[cfg(target_arch = "x86_64")]
 entries!(
     /// AVX2, FMA and F16C.
-    avx2, "avx2,fma,f16c,bmi1,bmi2,lzcnt,popcnt"
+    avx2, rows: 4, "avx2,fma,f16c,bmi1,bmi2,lzcnt,popcnt"
 );
 #[cfg(target_arch = "x86_64")]
 entries!(
     /// AVX-512 F, BW, CD, DQ, VL on top of AVX2.
-    avx512, "avx2,fma,f16c,bmi1,bmi2,lzcnt,popcnt,avx512f,avx512bw,avx512cd,avx512dq,avx512vl"
+    avx512, rows: 4, "avx2,fma,f16c,bmi1,bmi2,lzcnt,popcnt,avx512f,avx512bw,avx512cd,avx512dq,avx512vl"
 );
 #[cfg(target_arch = "x86_64")]
 entries!(
     /// AVX-512 with VNNI.
-    vnni, "avx2,fma,f16c,bmi1,bmi2,lzcnt,popcnt,avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx512vnni"
+    vnni, rows: 4, "avx2,fma,f16c,bmi1,bmi2,lzcnt,popcnt,avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx512vnni"
 );
 #[cfg(target_arch = "aarch64")]
 entries!(
     /// NEON, which every aarch64 CPU has.
-    neon, "neon"
+    neon, rows: 4, "neon"
 );

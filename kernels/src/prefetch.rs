@@ -54,7 +54,9 @@ pub fn lines<T>(address: *const T, count: usize) {
 
 /// Asks for the lines `from..to` of the row at `address`, counted from 0 and clipped to the `count`
 /// elements that the row has.
-#[inline(always)]
+///
+/// Not inlined: against the time that such a row takes the call is nothing, and gathers are many.
+#[inline(never)]
 pub(crate) fn some_lines<T>(address: *const T, count: usize, from: usize, to: usize) {
     let start = address.cast::<u8>();
     let lead = start.addr() % LINE;

@@ -41,8 +41,33 @@ pub fn inner_product(a: &[f32], b: &[f32]) -> f64 {
 
 /// One minus the cosine. 1 if either vector is zero (or empty).
 pub fn cosine(a: &[f32], b: &[f32]) -> f64 {
-    let norms = dot(a, a).sqrt() * dot(b, b).sqrt();
-    if norms == 0.0 { 1.0 } else { 1.0 - dot(a, b) / norms }
+    assert_eq!(a.len(), b.len(), "both vectors must have the same dimension");
+    cosine_of(a.iter().copied().zip(b.iter().copied()))
+}
+
+/// [`cosine`] over pairs of elements, wherever they lie.
+pub(crate) fn cosine_of(pairs: impl Iterator<Item = (f32, f32)>) -> f64 {
+    let [product, a, b] = pairs.fold([0.0f64; 3], |[product, a, b], (x, y)| {
+        let (x, y) = (f64::from(x), f64::from(y));
+        [product + x * y, a + x * x, b + y * y]
+    });
+    let norms = a.sqrt() * b.sqrt();
+    if norms == 0.0 { 1.0 } else { 1.0 - product / norms }
+}
+
+/// The number of bits that differ.
+pub fn hamming(a: &[u8], b: &[u8]) -> u64 {
+    assert_eq!(a.len(), b.len(), "both vectors must have the same length");
+    a.iter().zip(b).map(|(x, y)| u64::from((x ^ y).count_ones())).sum()
+}
+
+/// One minus intersection over union of the bits that are set; 0 if none is.
+pub fn jaccard(a: &[u8], b: &[u8]) -> f64 {
+    assert_eq!(a.len(), b.len(), "both vectors must have the same length");
+    let count =
+        |both: fn(u8, u8) -> u8| -> u32 { a.iter().zip(b).map(|(&x, &y)| both(x, y).count_ones()).sum() };
+    let union = count(|x, y| x | y);
+    if union == 0 { 0.0 } else { 1.0 - f64::from(count(|x, y| x & y)) / f64::from(union) }
 }
 
 /// Σ weightᵢ·codeᵢ, exactly.

@@ -3,17 +3,24 @@
 //! `DIM` is the dimension when it is known at compile time and 0 when it comes in `dim`. With a known
 //! dimension every loop below has a constant count and the tail is gone or of constant length.
 //!
-//! * **H1** Rows are taken [`TILE`] at a time: one load of the query serves them all, and their sums
-//!   are independent, so the latency of an addition is hidden without a long chain per row.
-//! * **H2** While a tile is summed, the next tile's lines are on their way (`gather` only: contiguous
-//!   rows are what the hardware prefetcher is good at).
+//! * **H1** Rows are taken `TILE` at a time: one load of the query serves them all, and their sums are
+//!   independent, so the latency of an addition is hidden without a long chain per row. Four rows times
+//!   two chains are eight sums in flight: an FMA takes four cycles and two start per cycle, and eight
+//!   sums plus operands still fit the 16 registers of AVX2. The scalar path takes one row at a time.
+//! * **H2** Gathered rows are taken one by one, since it is memory that they wait for: while a row is summed
+//!   the next one is on its way. Contiguous rows are what the hardware prefetcher is good at.
+
+#![allow(
+    clippy::needless_range_loop,
+    reason = "constant ranges over several arrays at once unroll; iterators hide that"
+)]
 
 use crate::prefetch;
 use crate::sum::Sum;
 
-/// Rows summed side by side. Four rows times two chains are eight sums in flight: an FMA takes four
-/// cycles and two start per cycle, and eight sums plus operands still fit the 16 registers of AVX2.
-const TILE: usize = 4;
+pub(crate) mod block;
+pub(crate) mod matrix;
+pub(crate) mod within;
 
 /// Chains per row in a tile of rows.
 const TILE_CHAINS: usize = 2;
@@ -36,11 +43,7 @@ const SMALL_ROW_LINES: usize = 8;
 
 /// Sums `R` rows against one query, `C` chains each.
 #[inline(always)]
-#[expect(
-    clippy::needless_range_loop,
-    reason = "constant ranges over several arrays at once unroll; iterators hide that"
-)]
-unsafe fn tile<A: Sum, const DIM: usize, const R: usize, const C: usize>(
+pub(crate) unsafe fn tile<A: Sum, const DIM: usize, const R: usize, const C: usize>(
     query: *const A::Query,
     rows: [*const A::Row; R],
     dim: usize,
@@ -103,9 +106,9 @@ pub(crate) unsafe fn pair<A: Sum, const DIM: usize>(
     let dim = if DIM == 0 { dim } else { DIM };
     // SAFETY: the caller's promise is passed on unchanged.
     unsafe {
-        let context = A::context(query, dim);
-        let [partial] = tile::<A, DIM, 1, PAIR_CHAINS>(query, [row], dim);
-        A::finish(partial, context, query, row, dim)
+        let context = A::Pair::context(query, dim);
+        let [partial] = tile::<A::Pair, DIM, 1, PAIR_CHAINS>(query, [row], dim);
+        A::Pair::finish(partial, context, query, row, dim)
     }
 }
 
@@ -114,7 +117,7 @@ pub(crate) unsafe fn pair<A: Sum, const DIM: usize>(
 /// # Safety
 /// As [`pair`], for each of the rows; `out` is valid for writes of `count` elements.
 #[inline(always)]
-pub(crate) unsafe fn rows<A: Sum, const DIM: usize>(
+pub(crate) unsafe fn rows<A: Sum, const DIM: usize, const TILE: usize>(
     query: *const A::Query,
     base: *const A::Row,
     stride: usize,
@@ -122,8 +125,27 @@ pub(crate) unsafe fn rows<A: Sum, const DIM: usize>(
     out: *mut A::Out,
     count: usize,
 ) {
-    // SAFETY: the caller promised `count` rows, and `at < count` wherever a row is named.
-    unsafe { each_tile::<A, DIM>(query, |at| base.wrapping_add(at * stride), |_| (), dim, out, count) }
+    let dim = if DIM == 0 { dim } else { DIM };
+    let row = |at: usize| base.wrapping_add(at * stride);
+    // SAFETY: (whole block) `at < count` wherever a row is named or a distance is written; the rest
+    // is the caller's promise.
+    unsafe {
+        let context = A::context(query, dim);
+        let mut at = 0;
+        while at < count {
+            // The last tile repeats its last row instead of having a body of its own: what that costs is a
+            // few steps over a row that is in the first-level cache by then.
+            let mut some = [base; TILE];
+            for r in 0..TILE {
+                some[r] = row((at + r).min(count - 1));
+            }
+            let partials = tile::<A, DIM, TILE, TILE_CHAINS>(query, some, dim);
+            for r in 0..TILE.min(count - at) {
+                out.add(at + r).write(A::finish(partials[r], context, query, some[r], dim));
+            }
+            at += TILE;
+        }
+    }
 }
 
 /// One query against the rows of `base` named by `ids`.
@@ -146,70 +168,25 @@ pub(crate) unsafe fn gather<A: Sum, const DIM: usize>(
     let id = |at: usize| unsafe { ids.add(at).read() } as usize;
     // Wrapping, so that empty rows (`dim = 0`) have an address without there being a row.
     let row = |at: usize| base.wrapping_add(id(at) * stride);
-    if dim * size_of::<A::Row>() <= SMALL_ROW_LINES * prefetch::LINE {
-        for at in 0..count.min(ROWS_AHEAD) {
-            prefetch::lines(row(at), dim);
-        }
-        let ahead = |at: usize| {
-            for at in at + ROWS_AHEAD..count.min(at + ROWS_AHEAD + TILE) {
-                prefetch::lines(row(at), dim);
-            }
-        };
-        // SAFETY: the caller's promise is passed on.
-        unsafe { each_tile::<A, DIM>(query, row, ahead, dim, out, count) }
-    } else {
-        for at in 0..count.min(ROWS_AHEAD) {
-            prefetch::some_lines(row(at), dim, 0, LEAD_LINES);
-        }
-        // SAFETY: (whole block) `at < count` wherever a row is named or a distance is written; the rest is
-        // the caller's promise.
-        unsafe {
-            let context = A::context(query, dim);
-            for at in 0..count {
-                if at + ROWS_AHEAD < count {
-                    prefetch::some_lines(row(at + ROWS_AHEAD), dim, 0, LEAD_LINES);
-                }
-                if at + 1 < count {
-                    prefetch::some_lines(row(at + 1), dim, LEAD_LINES, usize::MAX);
-                }
-                let one = row(at);
-                let [partial] = tile::<A, DIM, 1, PAIR_CHAINS>(query, [one], dim);
-                out.add(at).write(A::finish(partial, context, query, one, dim));
-            }
-        }
+    let is_small = dim * size_of::<A::Row>() <= SMALL_ROW_LINES * prefetch::LINE;
+    let lead_lines = if is_small { usize::MAX } else { LEAD_LINES };
+    for at in 0..count.min(ROWS_AHEAD) {
+        prefetch::some_lines(row(at), dim, 0, lead_lines);
     }
-}
-
-/// Walks `count` rows in tiles and writes a distance for each. `ahead` is told where the walk is.
-#[inline(always)]
-unsafe fn each_tile<A: Sum, const DIM: usize>(
-    query: *const A::Query,
-    row: impl Fn(usize) -> *const A::Row,
-    ahead: impl Fn(usize),
-    dim: usize,
-    out: *mut A::Out,
-    count: usize,
-) {
-    let dim = if DIM == 0 { dim } else { DIM };
-    // SAFETY: (whole function) `at < count` wherever a row is named or a distance is written; the rest
-    // is the caller's promise.
+    // SAFETY: (whole block) `at < count` wherever a row is named or a distance is written; the rest is the
+    // caller's promise.
     unsafe {
         let context = A::context(query, dim);
-        let mut at = 0;
-        while at + TILE <= count {
-            ahead(at);
-            let four: [*const A::Row; TILE] = core::array::from_fn(|r| row(at + r));
-            let partials = tile::<A, DIM, TILE, TILE_CHAINS>(query, four, dim);
-            for r in 0..TILE {
-                out.add(at + r).write(A::finish(partials[r], context, query, four[r], dim));
+        for at in 0..count {
+            if at + ROWS_AHEAD < count {
+                prefetch::some_lines(row(at + ROWS_AHEAD), dim, 0, lead_lines);
             }
-            at += TILE;
-        }
-        while at < count {
+            if !is_small && at + 1 < count {
+                prefetch::some_lines(row(at + 1), dim, LEAD_LINES, usize::MAX);
+            }
             let one = row(at);
             let [partial] = tile::<A, DIM, 1, PAIR_CHAINS>(query, [one], dim);
             out.add(at).write(A::finish(partial, context, query, one, dim));
-            at += 1;
         }
     }
 }

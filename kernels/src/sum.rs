@@ -2,8 +2,8 @@
 //!
 //! A [`Sum`] is one metric over one pair of element types on one instruction set: how to take a step
 //! of a few elements and how to turn the running sums into a distance. The shapes in `shape.rs` (one
-//! pair, many rows, gathered rows) are written once over this trait and become machine code in
-//! `entry.rs`, where the instruction set is switched on.
+//! pair, many rows, gathered rows, a matrix of both) are written once over this trait and become machine
+//! code in `entry.rs`, where the instruction set is switched on.
 //!
 //! * **S1** Every method is `#[inline(always)]`: a body exists only inside an entry function that has
 //!   the target features of the instruction set. Without that the intrinsics would be real calls.
@@ -28,9 +28,19 @@ pub(crate) unsafe trait Sum: Copy + 'static {
     type Partial: Copy;
     /// What the query alone gives (the norm, for the cosine), found once per batch.
     type Context: Copy;
+    /// What a row alone gives, found once per row of a matrix.
+    type RowContext: Copy;
+    /// The sum to use for one pair alone, where nothing can be found once for many.
+    type Pair: Sum<Query = Self::Query, Row = Self::Row, Out = Self::Out>;
+    /// The sum to use inside a matrix, where both sides' own parts are found once.
+    type Cross: Sum<Query = Self::Query, Row = Self::Row>;
 
     /// Elements per step.
     const WIDTH: usize;
+
+    /// Whether the distance of a part of two vectors is never above that of the whole (and has no need of
+    /// the context).
+    const IS_MONOTONE: bool = false;
 
     /// Sums of nothing.
     unsafe fn zero() -> Self::Partial;
@@ -51,6 +61,8 @@ pub(crate) unsafe trait Sum: Copy + 'static {
     unsafe fn merge(a: Self::Partial, b: Self::Partial) -> Self::Partial;
     /// What the query alone gives.
     unsafe fn context(query: *const Self::Query, dim: usize) -> Self::Context;
+    /// What the row alone gives.
+    unsafe fn row_context(row: *const Self::Row, dim: usize) -> Self::RowContext;
     /// The distance. `query` and `row` are the whole vectors, for the rare pair whose sums left the
     /// range of their type.
     unsafe fn finish(
@@ -60,4 +72,25 @@ pub(crate) unsafe trait Sum: Copy + 'static {
         row: *const Self::Row,
         dim: usize,
     ) -> Self::Out;
+    /// The distance from a sum of [`Cross`](Self::Cross) and what both sides gave alone.
+    unsafe fn finish_cross(
+        partial: <Self::Cross as Sum>::Partial,
+        context: Self::Context,
+        row_context: Self::RowContext,
+        query: *const Self::Query,
+        row: *const Self::Row,
+        dim: usize,
+    ) -> Self::Out;
+}
+
+/// A [`Sum`] whose lanes can be rows instead of dimensions: the sums of `WIDTH` rows in one register.
+///
+/// # Safety
+/// As [`Sum`].
+pub(crate) unsafe trait LaneSum: Sum {
+    /// One element of the query in every lane.
+    unsafe fn splat(query: Self::Query) -> Self::Register;
+    /// Writes the distances of the `WIDTH` rows whose sums the lanes are. `false` if a sum left the range
+    /// of its type; the distances are then to be found another way.
+    unsafe fn finish_lanes(partial: Self::Partial, context: Self::Context, out: *mut Self::Out) -> bool;
 }

@@ -1,24 +1,9 @@
 //! Every metric on every path the CPU has, against the `f64` reference.
 
+mod support;
+
 use orthant_kernels::{CodeKernel, Isa, IsaError, Kernel, Metric, available_isas, reference};
-
-/// A cheap generator, so that the values are the same on every machine.
-struct Numbers(u64);
-
-impl Numbers {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        self.0 >> 33
-    }
-
-    fn float(&mut self) -> f32 {
-        (self.next() % 20001) as f32 / 10000.0 - 1.0
-    }
-
-    fn floats(&mut self, count: usize) -> Vec<f32> {
-        (0..count).map(|_| self.float()).collect()
-    }
-}
+use support::{Numbers, assert_close};
 
 /// Lengths around every register width and every constant body.
 fn dims() -> Vec<usize> {
@@ -29,35 +14,13 @@ fn dims() -> Vec<usize> {
     dims
 }
 
-/// What the documentation of `Kernel` promises.
-fn bound(metric: Metric, a: &[f32], b: &[f32]) -> f64 {
-    let epsilon = (a.len() + 4) as f64 * f64::from(f32::EPSILON);
-    match metric {
-        Metric::L2 | Metric::L1 => epsilon * reference::distance(metric, a, b),
-        Metric::InnerProduct => {
-            epsilon * a.iter().zip(b).map(|(&x, &y)| (f64::from(x) * f64::from(y)).abs()).sum::<f64>()
-        }
-        Metric::Cosine => epsilon,
-    }
-}
-
-fn assert_close(metric: Metric, isa: Isa, a: &[f32], b: &[f32], found: f32) {
-    let expected = reference::distance(metric, a, b);
-    let off = (f64::from(found) - expected).abs();
-    assert!(
-        off <= bound(metric, a, b),
-        "{metric} on {isa}, dim {}: found {found}, expected {expected}",
-        a.len()
-    );
-}
-
 #[test]
 fn pairs_of_every_length_match_the_reference() {
     let mut numbers = Numbers(1);
     for dim in dims() {
         // One element more, so that the second half of the loop reads from an address that is aligned
         // for nothing but f32.
-        let (a, b) = (numbers.floats(dim + 1), numbers.floats(dim + 1));
+        let (a, b) = (numbers.vector::<f32>(dim + 1), numbers.vector::<f32>(dim + 1));
         for isa in available_isas() {
             for metric in Metric::ALL {
                 let kernel = Kernel::with_isa(metric, dim, isa).unwrap();
@@ -77,8 +40,8 @@ fn batches_of_every_size_match_the_reference() {
         let stride = dim + numbers.next() as usize % 5;
         let rows = 13;
         // The last row has no padding: reading past its end would leave the slice.
-        let base = numbers.floats((rows - 1) * stride + dim);
-        let query = numbers.floats(dim);
+        let base = numbers.vector::<f32>((rows - 1) * stride + dim);
+        let query = numbers.vector::<f32>(dim);
         for isa in available_isas() {
             for metric in Metric::ALL {
                 let kernel = Kernel::with_isa(metric, dim, isa).unwrap();
@@ -152,7 +115,7 @@ fn cosine_holds_at_every_norm() {
     for isa in available_isas() {
         for dim in [3usize, 64, 128, 200] {
             let kernel = Kernel::with_isa(Metric::Cosine, dim, isa).unwrap();
-            let (a, b) = (numbers.floats(dim), numbers.floats(dim));
+            let (a, b) = (numbers.vector::<f32>(dim), numbers.vector::<f32>(dim));
             for scale in [1e-44f32, 1e-38, 1e-30, 1e-22, 1e-18, 1e-15, 1.0, 1e15, 1e19, 1e30, 1e38] {
                 let scaled: Vec<f32> = b.iter().map(|&x| x * scale).collect();
                 assert_close(Metric::Cosine, isa, &a, &scaled, kernel.pair(&a, &scaled));
@@ -172,7 +135,7 @@ fn identical_vectors_are_at_distance_zero() {
     let mut numbers = Numbers(4);
     for isa in available_isas() {
         for dim in [0usize, 1, 15, 128, 500] {
-            let vector: Vec<f32> = numbers.floats(dim).iter().map(|x| x * 1e18).collect();
+            let vector: Vec<f32> = numbers.vector::<f32>(dim).iter().map(|x| x * 1e18).collect();
             for metric in [Metric::L2, Metric::L1] {
                 assert_eq!(Kernel::with_isa(metric, dim, isa).unwrap().pair(&vector, &vector), 0.0);
             }

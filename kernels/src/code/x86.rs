@@ -173,7 +173,7 @@ unsafe impl Sum for Avx2 {
 
 /// The eight lanes together.
 #[inline(always)]
-unsafe fn sum_lanes(lanes: __m256i) -> i32 {
+pub(crate) unsafe fn sum_lanes(lanes: __m256i) -> i32 {
     use core::arch::x86_64::{_mm_add_epi32, _mm_cvtsi128_si32, _mm_shuffle_epi32};
     // SAFETY: (whole block) register arithmetic; the caller promises AVX2.
     unsafe {

@@ -1,0 +1,392 @@
+//! The metrics as sums of `f32`: what one step adds, and how the sums become a distance.
+//!
+//! Elements of any type are widened as they are loaded, so these serve `f32`, `f16`, `bf16` and the mixed
+//! pairs of an `f32` query with rows of another type.
+
+use core::marker::PhantomData;
+
+use crate::element::Element;
+use crate::lanes::{Lanes, LoadAs};
+use crate::reference;
+use crate::sum::{LaneSum, Sum};
+
+/// Squared Euclidean distance.
+#[derive(Clone, Copy)]
+pub(crate) struct L2<S, Q, R>(PhantomData<(S, Q, R)>);
+/// Negated inner product.
+#[derive(Clone, Copy)]
+pub(crate) struct InnerProduct<S, Q, R>(PhantomData<(S, Q, R)>);
+/// Sum of absolute differences.
+#[derive(Clone, Copy)]
+pub(crate) struct L1<S, Q, R>(PhantomData<(S, Q, R)>);
+/// One minus the cosine, against many rows: the query's norm is found once.
+#[derive(Clone, Copy)]
+pub(crate) struct Cosine<S, Q, R>(PhantomData<(S, Q, R)>);
+/// One minus the cosine, of one pair: both norms in one pass.
+#[derive(Clone, Copy)]
+pub(crate) struct CosinePair<S, Q, R>(PhantomData<(S, Q, R)>);
+
+/// The token of an instruction set, where the caller has promised it.
+macro_rules! token {
+    ($lanes:ty) => {{
+        // SAFETY: the caller of every method of `Sum` promises the instruction set.
+        let simd = unsafe { <$lanes>::token() };
+        simd
+    }};
+}
+
+/// The parts of [`Sum`] that all sums of `f32` share.
+macro_rules! float_sum {
+    () => {
+        type Query = Q;
+        type Row = R;
+        type Out = f32;
+        type Register = S::f32s;
+
+        const WIDTH: usize = S::LANES;
+
+        #[inline(always)]
+        unsafe fn load(query: *const Q) -> S::f32s {
+            let simd = token!(S);
+            // SAFETY: the caller promises `WIDTH` elements.
+            unsafe { Q::load(simd, query) }
+        }
+
+        #[inline(always)]
+        unsafe fn load_head(query: *const Q, count: usize) -> S::f32s {
+            let simd = token!(S);
+            // SAFETY: the caller promises `count` elements.
+            unsafe { Q::load_head(simd, query, count) }
+        }
+
+        #[inline(always)]
+        unsafe fn step(partial: Self::Partial, query: S::f32s, row: *const R) -> Self::Partial {
+            let simd = token!(S);
+            // SAFETY: the caller promises `WIDTH` elements.
+            let row = unsafe { R::load(simd, row) };
+            Self::add(simd, partial, query, row)
+        }
+
+        #[inline(always)]
+        unsafe fn step_head(
+            partial: Self::Partial,
+            query: S::f32s,
+            row: *const R,
+            count: usize,
+        ) -> Self::Partial {
+            let simd = token!(S);
+            // SAFETY: the caller promises `count` elements. The lanes behind them are zero on both sides,
+            // and a pair of zeros adds zero in every metric here.
+            let row = unsafe { R::load_head(simd, row, count) };
+            Self::add(simd, partial, query, row)
+        }
+    };
+}
+
+/// Writes [`Sum`] for a metric that keeps one running sum.
+macro_rules! single_sum {
+    ($metric:ident, monotone: $monotone:literal, |$simd:ident, $partial:ident, $query:ident, $row:ident| $add:expr, |$sum:ident| $finish:expr) => {
+        impl<S: Lanes, Q, R> $metric<S, Q, R> {
+            #[inline(always)]
+            fn add($simd: S, $partial: S::f32s, $query: S::f32s, $row: S::f32s) -> S::f32s {
+                $add
+            }
+        }
+
+        // SAFETY: inlined throughout, and `LoadAs` reads exactly what S2 allows.
+        unsafe impl<S: Lanes, Q: LoadAs<S>, R: LoadAs<S>> Sum for $metric<S, Q, R> {
+            float_sum!();
+            type Partial = S::f32s;
+            type Context = ();
+            type RowContext = ();
+            type Pair = Self;
+            type Cross = Self;
+
+            const IS_MONOTONE: bool = $monotone;
+
+            #[inline(always)]
+            unsafe fn zero() -> S::f32s {
+                token!(S).splat_f32s(0.0)
+            }
+
+            #[inline(always)]
+            unsafe fn merge(a: S::f32s, b: S::f32s) -> S::f32s {
+                token!(S).add_f32s(a, b)
+            }
+
+            #[inline(always)]
+            unsafe fn context(_query: *const Q, _dim: usize) {}
+
+            #[inline(always)]
+            unsafe fn row_context(_row: *const R, _dim: usize) {}
+
+            #[inline(always)]
+            unsafe fn finish(partial: S::f32s, (): (), _query: *const Q, _row: *const R, _dim: usize) -> f32 {
+                let $sum = token!(S).reduce_sum_f32s(partial);
+                $finish
+            }
+
+            #[inline(always)]
+            unsafe fn finish_cross(
+                partial: S::f32s,
+                (): (),
+                (): (),
+                query: *const Q,
+                row: *const R,
+                dim: usize,
+            ) -> f32 {
+                // SAFETY: the caller's promise is passed on.
+                unsafe { Self::finish(partial, (), query, row, dim) }
+            }
+        }
+
+        // SAFETY: as above; the store is of one register.
+        unsafe impl<S: Lanes, Q: LoadAs<S> + Element, R: LoadAs<S> + Element> LaneSum for $metric<S, Q, R> {
+            #[inline(always)]
+            unsafe fn splat(query: Q) -> S::f32s {
+                token!(S).splat_f32s(query.to_f32())
+            }
+
+            #[inline(always)]
+            unsafe fn finish_lanes(partial: S::f32s, (): (), out: *mut f32) -> bool {
+                // SAFETY: the caller promises `WIDTH` places, the size of one register of plain numbers.
+                unsafe { out.cast::<S::f32s>().write_unaligned(partial) };
+                for lane in 0..S::LANES {
+                    // SAFETY: `lane < WIDTH`, and the place was written just now.
+                    let $sum = unsafe { out.add(lane).read() };
+                    // SAFETY: the same place.
+                    unsafe { out.add(lane).write($finish) };
+                }
+                true
+            }
+        }
+    };
+}
+
+single_sum!(
+    L2,
+    monotone: true,
+    |simd, partial, query, row| {
+        let difference = simd.sub_f32s(query, row);
+        simd.multiply_add(difference, difference, partial)
+    },
+    |sum| sum
+);
+// `0 - sum` and not `-sum`: vectors at a right angle have distance 0, not -0.
+single_sum!(InnerProduct, monotone: false, |simd, partial, query, row| simd.multiply_add(query, row, partial), |sum| 0.0 - sum);
+single_sum!(
+    L1,
+    monotone: true,
+    |simd, partial, query, row| simd.add_f32s(partial, simd.abs_f32s(simd.sub_f32s(query, row))),
+    |sum| sum
+);
+
+impl<S: Lanes, Q, R> Cosine<S, Q, R> {
+    /// The product with the query, and the row's own squared norm.
+    #[inline(always)]
+    fn add(simd: S, partial: (S::f32s, S::f32s), query: S::f32s, row: S::f32s) -> (S::f32s, S::f32s) {
+        (simd.multiply_add(query, row, partial.0), simd.multiply_add(row, row, partial.1))
+    }
+}
+
+/// Σ vᵢ² of one vector.
+#[inline(always)]
+unsafe fn squared_norm<S: Lanes, E: LoadAs<S>>(vector: *const E, dim: usize) -> f32 {
+    // SAFETY: the caller promises `dim` elements; the shape of a pair reads no more.
+    0.0 - unsafe { crate::shape::pair::<InnerProduct<S, E, E>, 0>(vector, vector, dim) }
+}
+
+// SAFETY: inlined throughout, and `LoadAs` reads exactly what S2 allows.
+unsafe impl<S: Lanes, Q: LoadAs<S> + Element, R: LoadAs<S> + Element> Sum for Cosine<S, Q, R> {
+    float_sum!();
+    type Partial = (S::f32s, S::f32s);
+    /// The query's squared norm.
+    type Context = f32;
+    /// The row's squared norm.
+    type RowContext = f32;
+    type Pair = CosinePair<S, Q, R>;
+    type Cross = InnerProduct<S, Q, R>;
+
+    #[inline(always)]
+    unsafe fn zero() -> Self::Partial {
+        let simd = token!(S);
+        (simd.splat_f32s(0.0), simd.splat_f32s(0.0))
+    }
+
+    #[inline(always)]
+    unsafe fn merge(a: Self::Partial, b: Self::Partial) -> Self::Partial {
+        let simd = token!(S);
+        (simd.add_f32s(a.0, b.0), simd.add_f32s(a.1, b.1))
+    }
+
+    #[inline(always)]
+    unsafe fn context(query: *const Q, dim: usize) -> f32 {
+        // SAFETY: the caller's promise is passed on.
+        unsafe { squared_norm::<S, Q>(query, dim) }
+    }
+
+    #[inline(always)]
+    unsafe fn row_context(row: *const R, dim: usize) -> f32 {
+        // SAFETY: the caller's promise is passed on.
+        unsafe { squared_norm::<S, R>(row, dim) }
+    }
+
+    #[inline(always)]
+    unsafe fn finish(
+        (product, row_norm): Self::Partial,
+        query_norm: f32,
+        query: *const Q,
+        row: *const R,
+        dim: usize,
+    ) -> f32 {
+        let simd = token!(S);
+        let (product, row_norm) = (simd.reduce_sum_f32s(product), simd.reduce_sum_f32s(row_norm));
+        // SAFETY: the caller's promise is passed on.
+        unsafe { cosine(product, query_norm, row_norm, query, row, dim) }
+    }
+
+    #[inline(always)]
+    unsafe fn finish_cross(
+        product: S::f32s,
+        query_norm: f32,
+        row_norm: f32,
+        query: *const Q,
+        row: *const R,
+        dim: usize,
+    ) -> f32 {
+        let product = token!(S).reduce_sum_f32s(product);
+        // SAFETY: the caller's promise is passed on.
+        unsafe { cosine(product, query_norm, row_norm, query, row, dim) }
+    }
+}
+
+// SAFETY: inlined throughout; each store is of one register.
+unsafe impl<S: Lanes, Q: LoadAs<S> + Element, R: LoadAs<S> + Element> LaneSum for Cosine<S, Q, R> {
+    #[inline(always)]
+    unsafe fn splat(query: Q) -> S::f32s {
+        token!(S).splat_f32s(query.to_f32())
+    }
+
+    #[inline(always)]
+    unsafe fn finish_lanes((product, row_norm): Self::Partial, query_norm: f32, out: *mut f32) -> bool {
+        let mut norms = [0.0f32; 16];
+        // SAFETY: the caller promises `WIDTH` places, the size of one register of plain numbers.
+        unsafe { out.cast::<S::f32s>().write_unaligned(product) };
+        // SAFETY: no register has more than 16 lanes.
+        unsafe { norms.as_mut_ptr().cast::<S::f32s>().write_unaligned(row_norm) };
+        let mut is_sound = true;
+        for (lane, &row_norm) in norms.iter().enumerate().take(S::LANES) {
+            // SAFETY: `lane < WIDTH`, and the place was written just now.
+            let place = unsafe { &mut *out.add(lane) };
+            is_sound &= in_range(query_norm) & in_range(row_norm);
+            *place = 1.0 - *place / (query_norm.sqrt() * row_norm.sqrt());
+        }
+        is_sound
+    }
+}
+
+impl<S: Lanes, Q, R> CosinePair<S, Q, R> {
+    /// The product, the query's squared norm and the row's.
+    #[inline(always)]
+    fn add(
+        simd: S,
+        (product, query_norm, row_norm): (S::f32s, S::f32s, S::f32s),
+        query: S::f32s,
+        row: S::f32s,
+    ) -> (S::f32s, S::f32s, S::f32s) {
+        (
+            simd.multiply_add(query, row, product),
+            simd.multiply_add(query, query, query_norm),
+            simd.multiply_add(row, row, row_norm),
+        )
+    }
+}
+
+// SAFETY: inlined throughout, and `LoadAs` reads exactly what S2 allows.
+unsafe impl<S: Lanes, Q: LoadAs<S> + Element, R: LoadAs<S> + Element> Sum for CosinePair<S, Q, R> {
+    float_sum!();
+    type Partial = (S::f32s, S::f32s, S::f32s);
+    type Context = ();
+    type RowContext = ();
+    type Pair = Self;
+    type Cross = Self;
+
+    #[inline(always)]
+    unsafe fn zero() -> Self::Partial {
+        let zero = token!(S).splat_f32s(0.0);
+        (zero, zero, zero)
+    }
+
+    #[inline(always)]
+    unsafe fn merge(a: Self::Partial, b: Self::Partial) -> Self::Partial {
+        let simd = token!(S);
+        (simd.add_f32s(a.0, b.0), simd.add_f32s(a.1, b.1), simd.add_f32s(a.2, b.2))
+    }
+
+    #[inline(always)]
+    unsafe fn context(_query: *const Q, _dim: usize) {}
+
+    #[inline(always)]
+    unsafe fn row_context(_row: *const R, _dim: usize) {}
+
+    #[inline(always)]
+    unsafe fn finish(partial: Self::Partial, (): (), query: *const Q, row: *const R, dim: usize) -> f32 {
+        let simd = token!(S);
+        // One by one: a closure would not have the target features of this body.
+        let product = simd.reduce_sum_f32s(partial.0);
+        let query_norm = simd.reduce_sum_f32s(partial.1);
+        let row_norm = simd.reduce_sum_f32s(partial.2);
+        // SAFETY: the caller's promise is passed on.
+        unsafe { cosine(product, query_norm, row_norm, query, row, dim) }
+    }
+
+    #[inline(always)]
+    unsafe fn finish_cross(
+        partial: Self::Partial,
+        (): (),
+        (): (),
+        query: *const Q,
+        row: *const R,
+        dim: usize,
+    ) -> f32 {
+        // SAFETY: the caller's promise is passed on.
+        unsafe { Self::finish(partial, (), query, row, dim) }
+    }
+}
+
+/// One minus the cosine from its three sums.
+#[inline(always)]
+unsafe fn cosine<Q: Element, R: Element>(
+    product: f32,
+    query_norm: f32,
+    row_norm: f32,
+    query: *const Q,
+    row: *const R,
+    dim: usize,
+) -> f32 {
+    if in_range(query_norm) & in_range(row_norm) {
+        1.0 - product / (query_norm.sqrt() * row_norm.sqrt())
+    } else {
+        // SAFETY: the caller promises `dim` elements in both.
+        unsafe { cosine_in_f64(query, row, dim) }
+    }
+}
+
+/// Whether a squared norm is far enough from both ends of the range of `f32` that neither it nor the
+/// squares that went into it lost bits. 1e-30 leaves 2^26 above the smallest normal number, so a square
+/// that was flushed or rounded as a denormal weighs less than an `f32::EPSILON` of the sum.
+#[inline(always)]
+fn in_range(squared_norm: f32) -> bool {
+    (1e-30..=f32::MAX).contains(&squared_norm)
+}
+
+/// The cosine of vectors whose squares leave the range of `f32`: zero, denormal, huge, or not finite.
+#[cold]
+#[inline(never)]
+unsafe fn cosine_in_f64<Q: Element, R: Element>(query: *const Q, row: *const R, dim: usize) -> f32 {
+    // SAFETY: the caller promises `dim` elements.
+    let query = unsafe { core::slice::from_raw_parts(query, dim) };
+    // SAFETY: the same.
+    let row = unsafe { core::slice::from_raw_parts(row, dim) };
+    reference::cosine_of(query.iter().zip(row).map(|(q, r)| (q.to_f32(), r.to_f32()))) as f32
+}
