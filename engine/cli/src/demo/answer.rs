@@ -18,7 +18,7 @@ pub(super) const CANDIDATES: usize = 64;
 /// Lines of a passage that are shown.
 const SHOWN_LINES: usize = 4;
 /// Columns of a line that are shown.
-const SHOWN_COLUMNS: usize = 120;
+const SHOWN_COLUMNS: usize = 118;
 /// What a word with the same stem counts, where the same word counts 1.
 const STEM_SHARE: f32 = 0.6;
 /// Words that carry less than this share of the heaviest word's weight are not worth marking.
@@ -237,7 +237,10 @@ fn crop(text: &str, line: Range<usize>, found: &[(Range<usize>, usize, f32)]) ->
     let mut starts: Vec<usize> = text[line.clone()].char_indices().map(|(at, _)| line.start + at).collect();
     starts.push(line.end);
     let match_column = starts.partition_point(|&at| at < first);
-    let mut from = match_column.saturating_sub(SHOWN_COLUMNS / 4).min(starts.len() - 1 - SHOWN_COLUMNS);
+    // A match that the start of the line would show anyway keeps the start.
+    let is_early = match_column < SHOWN_COLUMNS * 3 / 4;
+    let last = starts.len() - 1 - SHOWN_COLUMNS;
+    let mut from = if is_early { 0 } else { match_column.saturating_sub(SHOWN_COLUMNS / 4).min(last) };
     let mut to = from + SHOWN_COLUMNS;
     // Back to the borders of words, if there are any near.
     let is_space = |column: &usize| text[starts[*column]..].starts_with(' ');
