@@ -109,6 +109,11 @@ impl<T: Pod + Send + Sync> Column<T> {
         self.region.as_ptr().cast_const().cast()
     }
 
+    /// Bytes of memory that the values of `rows` rows will be backed by, once all are touched.
+    pub fn estimate(rows: usize, width: usize, options: &MemoryOptions) -> usize {
+        crate::arena::resident(rows.saturating_mul(width).saturating_mul(size_of::<T>()), options)
+    }
+
     /// Which pages the values are on.
     pub fn pages(&self) -> PageReport {
         self.region.pages()
