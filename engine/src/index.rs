@@ -397,11 +397,9 @@ impl Index {
         let node = claim.id();
         let row = claim.row_mut();
         fill(row);
-        if self.metric == Metric::Cosine {
-            if !normalize(row) {
-                // Before the row is published, so whoever meets the row knows.
-                self.has_zero_row.store(true, Ordering::Release);
-            }
+        if self.metric == Metric::Cosine && !normalize(row) {
+            // Before the row is published, so whoever meets the row knows.
+            self.has_zero_row.store(true, Ordering::Release);
         }
         if let Some(codes) = &self.codes {
             // SAFETY: the claim makes the row the caller's alone.

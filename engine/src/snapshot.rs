@@ -203,11 +203,13 @@ impl Index {
         writer.write_section(KEY_KINDS, self.keys.kinds_of(rows))?;
         if self.keys.mode() == KeyMode::Given {
             writer.section(KEY_WORDS, |out| {
-                // SAFETY: the column was grown to all rows that have a key, and nothing is written.
-                (0..rows as u32).try_for_each(|node| match self.keys.is_present(node) {
-                    // SAFETY: as above.
-                    true => out.write_all(bytemuck::cast_slice(unsafe { self.keys.words.at(node) })),
-                    false => out.write_all(&[0; 8]),
+                (0..rows as u32).try_for_each(|node| {
+                    if !self.keys.is_present(node) {
+                        return out.write_all(&[0; 8]);
+                    }
+                    // SAFETY: the column was grown to every row that has a key, and nothing is written.
+                    let word = unsafe { self.keys.words.at(node) };
+                    out.write_all(bytemuck::cast_slice(word))
                 })
             })?;
             writer.write_section(KEY_TEXTS, self.keys.texts_bytes())?;
@@ -218,13 +220,16 @@ impl Index {
         if let Some(codes) = &self.codes {
             writer.write_section(SQ8, &codes.quantizer.to_bytes())?;
             writer.section(CODES, |out| {
-                // SAFETY: every row has a code (C1), and nothing is written.
-                (0..rows as u32).try_for_each(|node| out.write_all(unsafe { codes.codes.at(node) }))
+                (0..rows as u32).try_for_each(|node| {
+                    // SAFETY: every row has a code (C1), and nothing is written.
+                    out.write_all(unsafe { codes.codes.at(node) })
+                })
             })?;
             writer.section(BIASES, |out| {
-                // SAFETY: as above.
                 (0..rows as u32).try_for_each(|node| {
-                    out.write_all(bytemuck::cast_slice(unsafe { codes.biases.at(node) }))
+                    // SAFETY: as above.
+                    let bias = unsafe { codes.biases.at(node) };
+                    out.write_all(bytemuck::cast_slice(bias))
                 })
             })?;
         }

@@ -171,7 +171,7 @@ impl RowScorer<'_> {
             kept[count] = id;
             places[count] = place as u8;
             // A NaN is kept: it is the scorer's answer, not a reason to stop.
-            count += usize::from(!(sum > limit));
+            count += usize::from(sum <= limit || sum.is_nan());
         }
         let mut rest = [0.0f32; BATCH];
         let rest = &mut rest[..count];

@@ -9,8 +9,10 @@ mod insert;
 mod level;
 mod lists;
 mod memory;
-#[cfg(all(test, loom))]
-mod models;
+/// Models for `tests/loom_lists.rs`; not part of the interface.
+#[cfg(loom)]
+#[doc(hidden)]
+pub mod models;
 #[cfg(not(loom))]
 mod prefetch;
 mod reclaim;

@@ -223,14 +223,14 @@ impl Lists {
     }
 
     /// Breaks L1, for a model that must notice.
-    #[cfg(all(test, loom))]
+    #[cfg(loom)]
     pub(crate) fn overwrite_in_place(&self, slot: usize, word: u32) {
         // SAFETY: none; that is the point.
         unsafe { self.blocks.write(self.head_word(slot).load(Ordering::Acquire) - 1, &[word; 4], EMPTY) };
     }
 
     /// Breaks L2, for a model that must notice: unlinks the list and frees its block at once.
-    #[cfg(all(test, loom))]
+    #[cfg(loom)]
     pub(crate) fn free_at_once(&self, slot: usize) {
         // SAFETY: none; that is the point.
         let block = unsafe { self.head_word(slot) }.swap(0, Ordering::AcqRel);
@@ -251,10 +251,8 @@ impl Lists {
         let block = self.fresh.fetch_add(1, Ordering::Relaxed);
         let grown =
             self.blocks.ensure(block as usize + 1).and_then(|()| self.free.ensure(block as usize + 1));
-        if let Err(error) = grown {
-            // The number is lost; the next caller meets the same limit.
-            return Err(error);
-        }
+        // On failure the number is lost; the next caller meets the same limit.
+        grown?;
         Ok(block)
     }
 }

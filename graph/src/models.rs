@@ -13,8 +13,10 @@ use crate::sync::Arc;
 
 /// Whether a model keeps the rules or breaks one.
 #[derive(Clone, Copy, PartialEq)]
-enum Twin {
+pub enum Twin {
+    /// The code as it ships.
     Kept,
+    /// With one rule broken.
     Broken,
 }
 
@@ -60,7 +62,7 @@ fn model(check: impl Fn() + Send + Sync + 'static) {
 }
 
 /// Hazard: a reader sees a half-written block, or one that is being reused.
-fn swap_under_a_reader(twin: Twin) {
+pub fn swap_under_a_reader(twin: Twin) {
     model(move || {
         let lists = lists();
         write(&lists, 1);
@@ -77,7 +79,7 @@ fn swap_under_a_reader(twin: Twin) {
 }
 
 /// Hazard: a block is reused while a reader from before the swap still holds it.
-fn reuse_under_a_reader(twin: Twin) {
+pub fn reuse_under_a_reader(twin: Twin) {
     model(move || {
         let lists = lists();
         write(&lists, 1);
@@ -96,7 +98,7 @@ fn reuse_under_a_reader(twin: Twin) {
 }
 
 /// Hazard: of two writers that replace the same list, one overwrites the other's change unseen.
-fn two_writers(twin: Twin) {
+pub fn two_writers(twin: Twin) {
     model(move || {
         let lists = lists();
         let add = move |lists: &Arc<Lists>, word: u32| {
@@ -128,45 +130,4 @@ fn two_writers(twin: Twin) {
         words.sort_unstable();
         assert_eq!(words, [7, 8], "no edge is lost");
     });
-}
-
-#[test]
-fn loom_list_swap_is_whole() {
-    swap_under_a_reader(Twin::Kept);
-}
-
-#[test]
-fn loom_list_reuse_waits() {
-    reuse_under_a_reader(Twin::Kept);
-}
-
-#[test]
-fn loom_writers_lose_no_edge() {
-    two_writers(Twin::Kept);
-}
-
-#[test]
-fn loom_broken_twins_are_caught() {
-    for twin in ["swap", "reuse", "writers"] {
-        // In a child process: a panic that unwinds through loom's cells and the epoch collector may abort.
-        let status = std::process::Command::new(std::env::current_exe().expect("this test's binary"))
-            .args(["models::broken_twin", "--exact", "--nocapture"])
-            .env("ORTHANT_BROKEN_TWIN", twin)
-            .stdout(std::process::Stdio::null())
-            .stderr(std::process::Stdio::null())
-            .status()
-            .expect("a child process");
-        assert!(!status.success(), "the broken twin of '{twin}' was not caught");
-    }
-}
-
-/// Runs one broken twin; does nothing unless asked by `loom_broken_twins_are_caught`.
-#[test]
-fn broken_twin() {
-    match std::env::var("ORTHANT_BROKEN_TWIN").as_deref() {
-        Ok("swap") => swap_under_a_reader(Twin::Broken),
-        Ok("reuse") => reuse_under_a_reader(Twin::Broken),
-        Ok("writers") => two_writers(Twin::Broken),
-        _ => {}
-    }
 }
