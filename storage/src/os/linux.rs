@@ -5,6 +5,7 @@ use crate::numa::Placement;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
+use std::path::Path;
 use std::ptr::NonNull;
 
 /// Whether a new reservation is open for use as a whole.
@@ -34,12 +35,16 @@ pub(crate) fn memory_limit() -> usize {
     cgroup_limit().map_or(physical, |limit| limit.min(physical))
 }
 
-/// The `memory.max` of this process's control group (version 2), if there is one.
+/// The smallest `memory.max` of this process's control group (version 2) and those above it.
 fn cgroup_limit() -> Option<usize> {
     let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
-    let path = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
-    let limit = std::fs::read_to_string(format!("/sys/fs/cgroup/{path}/memory.max")).ok()?;
-    limit.trim().parse().ok()
+    let group = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let root = Path::new("/sys/fs/cgroup");
+    let limit_of = |group: &Path| {
+        let limit = std::fs::read_to_string(root.join(group).join("memory.max")).ok()?;
+        limit.trim().parse().ok() // "max" is no number
+    };
+    Path::new(group).ancestors().filter_map(limit_of).min()
 }
 
 /// A piece of address space, unmapped on drop. Nothing in it may be touched until it is committed.
@@ -333,13 +338,22 @@ pub(crate) fn pin_to_cores(cores: &[u32]) -> bool {
 }
 
 /// Makes a rename in `directory` last.
-pub(crate) fn sync_directory(directory: &std::path::Path) -> io::Result<()> {
+pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_memory_limit_is_one_of_this_machine() {
+        let limit = memory_limit();
+        let meminfo = std::fs::read_to_string("/proc/meminfo").expect("Linux has it");
+        let total = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:")).expect("the total");
+        let total: usize = total.trim().trim_end_matches(" kB").parse().expect("a number");
+        assert!(limit > 1 << 20 && limit <= total << 10, "{limit} of {total} kB");
+    }
 
     #[test]
     fn smaps_of_overlapping_mappings_are_summed() {
