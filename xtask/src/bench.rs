@@ -40,7 +40,10 @@ pub(crate) fn run(flags: &BenchFlags) -> Result<bool> {
             record.sweeps.push(sweep);
         }
     }
-    let folder = root().join("benches/record").join(&record.cpu_folder);
+    // Quick figures are not for keeping.
+    let records =
+        if flags.quick { target_dir().join("bench-data/record") } else { root().join("benches/record") };
+    let folder = records.join(&record.cpu_folder);
     fs::create_dir_all(&folder)?;
     let json = folder.join(format!("{}.json", record.date));
     fs::write(&json, serde_json::to_string_pretty(&record)? + "\n")?;

@@ -52,7 +52,7 @@ pub(crate) fn run(program: &Path, set: &DataSet, flags: &BenchFlags) -> Result<S
     fs::create_dir_all(&out)?;
     let threads = std::thread::available_parallelism().map_or(1, usize::from).to_string();
     let list = |numbers: &[usize]| numbers.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
-    let (reps, build_threads) = if flags.quick { ("1", "0") } else { ("5", "0") };
+    let reps = if flags.quick { "1" } else { "5" };
     let mut command = Command::new(program);
     command
         .arg("bench")
@@ -60,7 +60,7 @@ pub(crate) fn run(program: &Path, set: &DataSet, flags: &BenchFlags) -> Result<S
         .arg(&set.folder)
         .args(["--metric", set.metric.name()])
         .args(["--k", &K.to_string(), "--ef", &list(&flags.ef)])
-        .args(["--m", "16", "--efc", "200", "--build-threads", build_threads])
+        .args(["--m", "16", "--efc", "200", "--build-threads", &threads])
         .args(["--batch-threads", &threads, "--reps", reps])
         .args(["--max-queries", &flags.max_queries.to_string()])
         .arg("--out-dir")
