@@ -62,8 +62,11 @@ impl<T> ObjectPool<T> {
     /// If `make` does; the slot is free again then.
     #[inline]
     pub fn acquire(&self) -> Option<PoolGuard<'_, T>> {
-        let (head, tail) = self.slots.split_at(first_slot(self.slots.len()));
-        let slot = tail.iter().chain(head).find(|slot| slot.take())?;
+        let first = first_slot(self.slots.len());
+        let slot = match self.slots.get(first) {
+            Some(slot) if slot.take() => slot,
+            _ => self.take_other(first)?,
+        };
         let guard = PoolGuard { slot };
         // SAFETY: we own the slot (O1).
         let object = slot.object.with_mut(|object| unsafe { &mut *object });
@@ -71,6 +74,13 @@ impl<T> ObjectPool<T> {
             *object = Some((self.make)());
         }
         Some(guard)
+    }
+
+    /// Takes a slot, beginning behind `first`.
+    #[cold]
+    fn take_other(&self, first: usize) -> Option<&Slot<T>> {
+        let (head, tail) = self.slots.split_at(first);
+        tail.iter().chain(head).map(|slot| &**slot).find(|slot| slot.take())
     }
 }
 
