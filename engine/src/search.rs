@@ -143,7 +143,23 @@ pub enum SearchError {
 /// ```
 pub struct Searcher<'a> {
     index: &'a Index,
-    scratch: Scratch,
+    scratch: SearchScratch,
+}
+
+impl Searcher<'_> {
+    /// The `params.k` nearest rows that the search finds, nearest first; all rows when there are fewer.
+    ///
+    /// # Errors
+    /// [`SearchError`].
+    pub fn search(&mut self, query: &[f32], params: SearchParams) -> Result<&[Hit], SearchError> {
+        self.index.search_with(query, params, &mut self.scratch)
+    }
+}
+
+/// What a thread reuses from search to search.
+#[derive(Default)]
+struct SearchScratch {
+    graph: Scratch,
     query: Vec<f32>,
     coded: Sq8Query,
     nodes: Vec<NodeId>,
@@ -151,61 +167,12 @@ pub struct Searcher<'a> {
     hits: Vec<Hit>,
 }
 
-impl<'a> Searcher<'a> {
-    fn new(index: &'a Index) -> Self {
-        Self {
-            index,
-            scratch: Scratch::new(),
-            query: Vec::with_capacity(index.dim),
-            coded: Sq8Query::default(),
-            nodes: Vec::new(),
-            distances: Vec::new(),
-            hits: Vec::new(),
-        }
-    }
+thread_local! {
+    /// For searches without a [`Searcher`].
+    static SCRATCH: std::cell::RefCell<SearchScratch> = Default::default();
+}
 
-    /// The `params.k` nearest rows that the search finds, nearest first; all rows when there are fewer.
-    ///
-    /// # Errors
-    /// [`SearchError`].
-    pub fn search(&mut self, query: &[f32], params: SearchParams) -> Result<&[Hit], SearchError> {
-        let index = self.index;
-        index.check_query(0, query)?;
-        if params.k == 0 {
-            return Err(SearchError::ZeroK);
-        }
-        self.query.clear();
-        self.query.extend_from_slice(query);
-        let mut space = index.space();
-        if index.metric == Metric::Cosine && !normalize(&mut self.query) {
-            // A zero query is as far from everything as a zero row is.
-            space.has_zero_row = true;
-        }
-        let ef = params.ef.max(params.k);
-        self.hits.clear();
-        match &index.codes {
-            None => {
-                let found = index.graph.search(&space.from(&self.query), ef, &mut self.scratch);
-                let found = found.iter().map(|found| Hit { node: found.node, distance: found.distance });
-                self.hits.extend(found.filter(|hit| index.keys.is_present(hit.node)).take(params.k));
-            }
-            Some(codes) => {
-                codes.quantizer.prepare(index.kernels.code_metric(), &self.query, &mut self.coded);
-                let found = index.graph.search(&codes.from(&self.coded), ef, &mut self.scratch);
-                let nodes = found.iter().map(|found| found.node);
-                self.nodes.clear();
-                self.nodes.extend(
-                    nodes.filter(|&node| index.keys.is_present(node)).take(params.rerank.max(params.k)),
-                );
-                self.rerank(space, params.k);
-            }
-        }
-        for hit in &mut self.hits {
-            hit.distance = index.kernels.to_border(hit.distance);
-        }
-        Ok(&self.hits)
-    }
-
+impl SearchScratch {
     /// Compares `self.nodes` at full precision and keeps the best `k`.
     fn rerank(&mut self, space: RowSpace<'_>, k: usize) {
         use orthant_graph::Scorer;
@@ -226,7 +193,49 @@ const QUERY_CHUNK: usize = 16;
 impl Index {
     /// A searcher of this index.
     pub fn searcher(&self) -> Searcher<'_> {
-        Searcher::new(self)
+        Searcher { index: self, scratch: SearchScratch::default() }
+    }
+
+    /// One search, with its results in `scratch`.
+    fn search_with<'s>(
+        &self,
+        query: &[f32],
+        params: SearchParams,
+        scratch: &'s mut SearchScratch,
+    ) -> Result<&'s [Hit], SearchError> {
+        self.check_query(0, query)?;
+        if params.k == 0 {
+            return Err(SearchError::ZeroK);
+        }
+        scratch.query.clear();
+        scratch.query.extend_from_slice(query);
+        let mut space = self.space();
+        if self.metric == Metric::Cosine && !normalize(&mut scratch.query) {
+            // A zero query is as far from everything as a zero row is.
+            space.has_zero_row = true;
+        }
+        let ef = params.ef.max(params.k);
+        scratch.hits.clear();
+        match &self.codes {
+            None => {
+                let found = self.graph.search(&space.from(&scratch.query), ef, &mut scratch.graph);
+                let found = found.iter().map(|found| Hit { node: found.node, distance: found.distance });
+                scratch.hits.extend(found.filter(|hit| self.keys.is_present(hit.node)).take(params.k));
+            }
+            Some(codes) => {
+                let metric = self.kernels.code_metric();
+                codes.quantizer.prepare(metric, &scratch.query, &mut scratch.coded);
+                let found = self.graph.search(&codes.from(&scratch.coded), ef, &mut scratch.graph);
+                let present = found.iter().map(|found| found.node).filter(|&node| self.keys.is_present(node));
+                scratch.nodes.clear();
+                scratch.nodes.extend(present.take(params.rerank.max(params.k)));
+                scratch.rerank(space, params.k);
+            }
+        }
+        for hit in &mut scratch.hits {
+            hit.distance = self.kernels.to_border(hit.distance);
+        }
+        Ok(&scratch.hits)
     }
 
     /// The `k` nearest rows that a search with a beam of `ef` finds, nearest first; all rows when there
@@ -235,9 +244,10 @@ impl Index {
     /// # Errors
     /// [`SearchError`].
     pub fn search(&self, query: &[f32], k: usize, ef: usize) -> Result<Vec<Match<'_>>, SearchError> {
-        let mut searcher = self.searcher();
-        let hits = searcher.search(query, SearchParams::new(k, ef))?;
-        Ok(self.matches(hits))
+        SCRATCH.with_borrow_mut(|scratch| {
+            let hits = self.search_with(query, SearchParams::new(k, ef), scratch)?;
+            Ok(self.matches(hits))
+        })
     }
 
     /// Hits with their keys.
@@ -262,19 +272,20 @@ impl Index {
         let cancel = CancelToken::new();
         let out = BatchRows::new(&mut batch);
         self.run_chunks(count, QUERY_CHUNK, &cancel, |_, range| {
-            let mut searcher = self.searcher();
-            for query in range {
-                let vector = &queries[query * self.dim..(query + 1) * self.dim];
-                match searcher.search(vector, params) {
-                    // SAFETY: every query is in exactly one range.
-                    Ok(hits) => unsafe { out.set(query, hits) },
-                    Err(error) => {
-                        cancel.cancel();
-                        let _ = failed.set(error);
-                        return;
+            SCRATCH.with_borrow_mut(|scratch| {
+                for query in range {
+                    let vector = &queries[query * self.dim..(query + 1) * self.dim];
+                    match self.search_with(vector, params, scratch) {
+                        // SAFETY: every query is in exactly one range.
+                        Ok(hits) => unsafe { out.set(query, hits) },
+                        Err(error) => {
+                            cancel.cancel();
+                            let _ = failed.set(error);
+                            return;
+                        }
                     }
                 }
-            }
+            });
         })?;
         match failed.into_inner() {
             Some(error) => Err(error),

@@ -348,7 +348,8 @@ impl Opening<'_> {
                 let (field, value) = match error {
                     ConfigError::M { m } => ("m", m),
                     ConfigError::M0 { m0, .. } => ("m0", m0),
-                    _ => ("ef_construction", 0),
+                    ConfigError::EfConstruction { ef_construction } => ("ef_construction", ef_construction),
+                    _ => ("graph", 0),
                 };
                 OpenError::Head { path: self.path(), field, value: value as u64 }
             })?;

@@ -5,6 +5,9 @@ use crate::NodeId;
 /// Most neighbors that a list may be configured to hold: a block stays within eight cache lines.
 pub const MAX_M0: usize = 128;
 
+/// Widest beam while inserting: fifty times what any data is known to need, and less than a megabyte.
+pub const MAX_EF_CONSTRUCTION: usize = 100_000;
+
 /// Highest level a node can have. With M = 2, the smallest allowed, 2^15 nodes share each node of this
 /// level on average, and a taller hierarchy would only add hops.
 pub const MAX_LEVEL: u8 = 15;
@@ -30,9 +33,12 @@ pub enum ConfigError {
         /// The `m` it was given with.
         m: usize,
     },
-    /// `ef_construction` is zero.
-    #[error("ef_construction must be at least 1")]
-    EfConstruction,
+    /// `ef_construction` is outside its range.
+    #[error("ef_construction = {ef_construction} is outside 1..={max}", max = MAX_EF_CONSTRUCTION)]
+    EfConstruction {
+        /// The refused value.
+        ef_construction: usize,
+    },
 }
 
 /// Shape and effort of a graph. Made by [`GraphConfig::new`], which checks it.
@@ -56,13 +62,13 @@ impl GraphConfig {
     /// `m` neighbors on levels >= 1, `2 m` on level 0, and a beam of `ef_construction` while inserting.
     ///
     /// # Errors
-    /// `m` outside `2..=64`, or `ef_construction = 0`.
+    /// `m` outside `2..=64`, or `ef_construction` outside `1..=100,000`.
     pub fn new(m: usize, ef_construction: usize) -> Result<Self, ConfigError> {
         if !(2..=MAX_M0 / 2).contains(&m) {
             return Err(ConfigError::M { m });
         }
-        if ef_construction == 0 {
-            return Err(ConfigError::EfConstruction);
+        if !(1..=MAX_EF_CONSTRUCTION).contains(&ef_construction) {
+            return Err(ConfigError::EfConstruction { ef_construction });
         }
         // m0 = 2 m is the choice of Malkov and Yashunin (2018, section 4.1): less costs recall, more memory.
         Ok(Self { m, m0: 2 * m, ef_construction, keep_pruned: false })
