@@ -11,8 +11,9 @@ pub(super) const QUESTIONS: [&str; 3] = [
 ];
 
 /// The docs of a release, for a binary that is started outside a checkout.
-pub(super) const DOCS: [(&str, &str); 10] = [
+pub(super) const DOCS: [(&str, &str); 11] = [
     ("README.md", include_str!("../../../../README.md")),
+    ("ARCHITECTURE.md", include_str!("../../../../ARCHITECTURE.md")),
     ("kernels/README.md", include_str!("../../../../kernels/README.md")),
     ("storage/README.md", include_str!("../../../../storage/README.md")),
     ("storage/formats/README.md", include_str!("../../../../storage/formats/README.md")),
