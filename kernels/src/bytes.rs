@@ -83,6 +83,7 @@ macro_rules! word_sum {
         type Pair = Self;
 
         const WIDTH: usize = W::WIDTH;
+        const CHAINS: usize = 2;
 
         #[inline(always)]
         unsafe fn load(query: *const E) -> W::Word {
@@ -264,10 +265,7 @@ unsafe impl<W: Words, E: LoadWords<W>> Sum for Cosine<W, E> {
 #[inline(always)]
 unsafe fn squared_norm<W: Words, E: LoadWords<W>>(vector: *const E, dim: usize) -> i32 {
     // SAFETY: the caller promises `dim` elements; the shape of a pair reads no more.
-    unsafe {
-        let [total] = crate::shape::tile::<InnerProduct<W, E>, 0, 1, 4>(vector, [vector], dim);
-        W::reduce(total)
-    }
+    unsafe { W::reduce(crate::shape::alone::<InnerProduct<W, E>, 0>(vector, vector, dim)) }
 }
 
 /// One minus the cosine from its three sums. 1 if either norm is 0.

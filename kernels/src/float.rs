@@ -305,6 +305,11 @@ impl<S: Lanes, Q, R> CosinePair<S, Q, R> {
 // SAFETY: inlined throughout, and `LoadAs` reads exactly what S2 allows.
 unsafe impl<S: Lanes, Q: LoadAs<S> + Element, R: LoadAs<S> + Element> Sum for CosinePair<S, Q, R> {
     float_sum!();
+
+    // Three sums in two chains are six in flight already.
+    const CHAINS: usize = 2;
+    const MAX_CONST_DIM: usize = 128;
+
     type Partial = (S::f32s, S::f32s, S::f32s);
     type Context = ();
     type RowContext = ();

@@ -25,10 +25,6 @@ pub(crate) mod within;
 /// Chains per row in a tile of rows.
 const TILE_CHAINS: usize = 2;
 
-/// Chains where one pair is summed alone. Every step needs two loads and two loads start per cycle, so
-/// one step per cycle at best: four chains cover the four cycles of an FMA.
-const PAIR_CHAINS: usize = 4;
-
 /// Rows of a gathered batch whose first lines are asked for before anything is summed: as many as a graph
 /// node has neighbors. The first touch of a row is also the one that waits for the address translation.
 const ROWS_AHEAD: usize = 32;
@@ -103,12 +99,36 @@ pub(crate) unsafe fn pair<A: Sum, const DIM: usize>(
     row: *const A::Row,
     dim: usize,
 ) -> A::Out {
-    let dim = if DIM == 0 { dim } else { DIM };
     // SAFETY: the caller's promise is passed on unchanged.
     unsafe {
         let context = A::Pair::context(query, dim);
-        let [partial] = tile::<A::Pair, DIM, 1, PAIR_CHAINS>(query, [row], dim);
+        let partial = if DIM <= A::Pair::MAX_CONST_DIM {
+            alone::<A::Pair, DIM>(query, row, dim)
+        } else {
+            alone::<A::Pair, 0>(query, row, dim)
+        };
         A::Pair::finish(partial, context, query, row, dim)
+    }
+}
+
+/// Sums one row by itself.
+///
+/// # Safety
+/// As [`pair`].
+#[inline(always)]
+pub(crate) unsafe fn alone<A: Sum, const DIM: usize>(
+    query: *const A::Query,
+    row: *const A::Row,
+    dim: usize,
+) -> A::Partial {
+    // The branch is decided when the body is compiled.
+    // SAFETY: the caller's promise is passed on unchanged.
+    unsafe {
+        match A::CHAINS {
+            1 => tile::<A, DIM, 1, 1>(query, [row], dim)[0],
+            2 => tile::<A, DIM, 1, 2>(query, [row], dim)[0],
+            _ => tile::<A, DIM, 1, 4>(query, [row], dim)[0],
+        }
     }
 }
 
@@ -185,7 +205,7 @@ pub(crate) unsafe fn gather<A: Sum, const DIM: usize>(
                 prefetch::some_lines(row(at + 1), dim, LEAD_LINES, usize::MAX);
             }
             let one = row(at);
-            let [partial] = tile::<A, DIM, 1, PAIR_CHAINS>(query, [one], dim);
+            let partial = alone::<A, DIM>(query, one, dim);
             out.add(at).write(A::finish(partial, context, query, one, dim));
         }
     }

@@ -38,6 +38,15 @@ pub(crate) unsafe trait Sum: Copy + 'static {
     /// Elements per step.
     const WIDTH: usize;
 
+    /// Chains of sums where one pair is summed alone. Every step needs two loads and two loads start per cycle, so
+    /// one step per cycle at best: four chains cover the four cycles of an FMA. Fewer where a step is long
+    /// and vectors are a few steps only, since every chain is one more register to add up at the end.
+    const CHAINS: usize = 4;
+
+    /// The largest dimension with a body of its own for one pair. Laid out in a row, the steps of several sums
+    /// at once run the compiler out of registers.
+    const MAX_CONST_DIM: usize = usize::MAX;
+
     /// Whether the distance of a part of two vectors is never above that of the whole (and has no need of
     /// the context).
     const IS_MONOTONE: bool = false;

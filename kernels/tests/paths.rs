@@ -205,7 +205,8 @@ fn a_missing_path_is_refused() {
 }
 
 /// A path can only be forced from outside the process: the answer is remembered. So this test runs
-/// itself again, with the variable set, and looks at the exit status.
+/// itself again, with the variable set, and looks at the exit status. Where tests run under an emulator,
+/// `ORTHANT_TEST_RUNNER` has the command, in words, that runs a test binary.
 #[test]
 fn the_environment_forces_a_path() {
     if let Some(expected) = std::env::var_os("ORTHANT_TEST_EXPECTED") {
@@ -219,7 +220,11 @@ fn the_environment_forces_a_path() {
         return;
     }
     let run = |forced: &str, expected: &str| {
-        let status = std::process::Command::new(std::env::current_exe().unwrap())
+        let runner = std::env::var("ORTHANT_TEST_RUNNER").unwrap_or_default();
+        let binary = std::env::current_exe().unwrap().into_os_string();
+        let mut words = runner.split_whitespace().map(std::ffi::OsString::from).chain([binary]);
+        let status = std::process::Command::new(words.next().unwrap())
+            .args(words)
             .args(["--exact", "the_environment_forces_a_path"])
             .env("ORTHANT_ISA", forced)
             .env("ORTHANT_TEST_EXPECTED", expected)

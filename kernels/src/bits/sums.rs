@@ -57,6 +57,7 @@ macro_rules! bit_sum {
             type Cross = Self;
 
             const WIDTH: usize = C::WIDTH;
+            const CHAINS: usize = 1;
 
             #[inline(always)]
             unsafe fn zero() -> $partial {

@@ -10,8 +10,10 @@
 //! loses nothing in integers; intermediate sums may wrap, and wrap back.
 
 use core::arch::x86_64::{
-    __m512i, _mm512_add_epi32, _mm512_dpbusd_epi32, _mm512_loadu_si512, _mm512_maskz_loadu_epi8,
-    _mm512_reduce_add_epi32, _mm512_sad_epu8, _mm512_set1_epi8, _mm512_setzero_si512, _mm512_xor_si512,
+    __m512i, _mm512_add_epi32, _mm512_dpbusd_epi32, _mm512_dpwssd_epi32, _mm512_loadu_si512,
+    _mm512_maskz_loadu_epi8, _mm512_or_si512, _mm512_reduce_add_epi32, _mm512_sad_epu8, _mm512_set1_epi8,
+    _mm512_setzero_si512, _mm512_slli_epi32, _mm512_sub_epi32, _mm512_subs_epu8, _mm512_unpackhi_epi8,
+    _mm512_unpacklo_epi8, _mm512_xor_si512,
 };
 use core::marker::PhantomData;
 
@@ -49,6 +51,15 @@ pub(crate) struct Cosine<E>(PhantomData<E>);
 /// Sum of absolute differences.
 #[derive(Clone, Copy)]
 pub(crate) struct L1<E>(PhantomData<E>);
+/// Negated inner product of one pair: what the query comes to alone is found on the way.
+#[derive(Clone, Copy)]
+pub(crate) struct InnerProductPair<E>(PhantomData<E>);
+/// Squared Euclidean distance of one pair: by differences, which needs nothing of either vector alone.
+#[derive(Clone, Copy)]
+pub(crate) struct L2Pair<E>(PhantomData<E>);
+/// One minus the cosine of one pair, in one pass.
+#[derive(Clone, Copy)]
+pub(crate) struct CosinePair<E>(PhantomData<E>);
 /// Σ rᵢ² and Σ rᵢ of a row alone; the query is not looked at.
 #[derive(Clone, Copy)]
 pub(crate) struct Own<E>(PhantomData<E>);
@@ -89,9 +100,9 @@ macro_rules! byte_sum {
         type Query = E;
         type Row = E;
         type Register = __m512i;
-        type Pair = Self;
 
         const WIDTH: usize = 64;
+        const CHAINS: usize = 2;
 
         #[inline(always)]
         unsafe fn load(query: *const E) -> __m512i {
@@ -177,6 +188,7 @@ impl<E: Byte> Own<E> {
 // SAFETY: inlined throughout; loads are of 64 elements or masked to `count`.
 unsafe impl<E: Byte> Sum for Own<E> {
     byte_sum!();
+    type Pair = Self;
     type Out = Alone;
     type Partial = (__m512i, __m512i);
     type Context = ();
@@ -243,6 +255,7 @@ unsafe fn product<E: Byte>(partial: __m512i, query: Alone) -> i32 {
 unsafe impl<E: Byte> Sum for InnerProduct<E> {
     byte_sum!();
     one_total!();
+    type Pair = InnerProductPair<E>;
     type Out = f32;
     type Context = Alone;
     type RowContext = ();
@@ -279,7 +292,7 @@ unsafe impl<E: Byte> Sum for InnerProduct<E> {
 
 /// Writes [`Sum`] for a metric of all three sums: Σ q·r, Σ q² and Σ r².
 macro_rules! three_sums {
-    ($metric:ident, |$product:ident, $query:ident, $row:ident| $finish:expr) => {
+    ($metric:ident, alone: $pair:ty, |$product:ident, $query:ident, $row:ident| $finish:expr) => {
         impl<E: Byte> $metric<E> {
             #[inline(always)]
             unsafe fn add(
@@ -295,6 +308,7 @@ macro_rules! three_sums {
         // SAFETY: inlined throughout; loads are of 64 elements or masked to `count`.
         unsafe impl<E: Byte> Sum for $metric<E> {
             byte_sum!();
+            type Pair = $pair;
             type Out = f32;
             type Partial = (__m512i, (__m512i, __m512i));
             type Context = Alone;
@@ -358,10 +372,10 @@ macro_rules! three_sums {
     };
 }
 
-three_sums!(L2, |product, query, row| {
+three_sums!(L2, alone: L2Pair<E>, |product, query, row| {
     query.wrapping_add(row).wrapping_sub(product.wrapping_mul(2)) as f32
 });
-three_sums!(Cosine, |product, query, row| cosine(product, query, row));
+three_sums!(Cosine, alone: CosinePair<E>, |product, query, row| cosine(product, query, row));
 
 impl<E: Byte> L1<E> {
     #[inline(always)]
@@ -383,6 +397,7 @@ impl<E: Byte> L1<E> {
 unsafe impl<E: Byte> Sum for L1<E> {
     byte_sum!();
     one_total!();
+    type Pair = Self;
     type Out = f32;
     type Context = ();
     type RowContext = ();
@@ -413,3 +428,116 @@ unsafe impl<E: Byte> Sum for L1<E> {
         unsafe { Self::finish(partial, (), query, row, dim) }
     }
 }
+
+/// Writes [`Sum`] for one pair: sums of its own, nothing found beforehand.
+macro_rules! pair_sum {
+    ($metric:ident, $partial:ty, $zero:expr, |$total:ident, $query:ident, $row:ident| $add:expr,
+     |$a:ident, $b:ident| $merge:expr, |$sums:ident| $finish:expr) => {
+        impl<E: Byte> $metric<E> {
+            #[inline(always)]
+            unsafe fn add($total: $partial, $query: __m512i, $row: __m512i) -> $partial {
+                // SAFETY: register arithmetic; the caller promises the instruction set.
+                unsafe { $add }
+            }
+        }
+
+        // SAFETY: inlined throughout; loads are of 64 elements or masked to `count`.
+        unsafe impl<E: Byte> Sum for $metric<E> {
+            byte_sum!();
+            type Pair = Self;
+            type Cross = Self;
+            type Out = f32;
+            type Partial = $partial;
+            type Context = ();
+            type RowContext = ();
+
+            #[inline(always)]
+            unsafe fn zero() -> $partial {
+                // SAFETY: the caller promises the instruction set.
+                unsafe { $zero }
+            }
+
+            #[inline(always)]
+            unsafe fn merge($a: $partial, $b: $partial) -> $partial {
+                // SAFETY: register arithmetic; the caller promises the instruction set.
+                unsafe { $merge }
+            }
+
+            #[inline(always)]
+            unsafe fn context(_query: *const E, _dim: usize) {}
+
+            #[inline(always)]
+            unsafe fn row_context(_row: *const E, _dim: usize) {}
+
+            #[inline(always)]
+            unsafe fn finish($sums: $partial, (): (), _query: *const E, _row: *const E, _dim: usize) -> f32 {
+                // SAFETY: register arithmetic; the caller promises the instruction set.
+                unsafe { $finish }
+            }
+
+            #[inline(always)]
+            unsafe fn finish_cross(
+                partial: $partial,
+                (): (),
+                (): (),
+                query: *const E,
+                row: *const E,
+                dim: usize,
+            ) -> f32 {
+                // SAFETY: the caller's promise is passed on.
+                unsafe { Self::finish(partial, (), query, row, dim) }
+            }
+        }
+    };
+}
+
+pair_sum!(
+    InnerProductPair,
+    (__m512i, __m512i),
+    (_mm512_setzero_si512(), _mm512_setzero_si512()),
+    |total, query, row| (add_products::<E>(total.0, query, row), add_elements::<E>(total.1, query)),
+    |a, b| (_mm512_add_epi32(a.0, b.0), _mm512_add_epi32(a.1, b.1)),
+    |sums| {
+        // One reduction for both: the correction is a shift by seven bits.
+        let correction = _mm512_slli_epi32::<7>(sums.1);
+        let products = if E::IS_SIGNED {
+            _mm512_sub_epi32(sums.0, correction)
+        } else {
+            _mm512_add_epi32(sums.0, correction)
+        };
+        (-reduce(products)) as f32
+    }
+);
+pair_sum!(
+    L2Pair,
+    __m512i,
+    _mm512_setzero_si512(),
+    |total, query, row| {
+        // Moving both sides of `i8` keeps their differences and makes them unsigned.
+        let (query, row) = if E::IS_SIGNED { (moved(query), moved(row)) } else { (query, row) };
+        // One of the two saturates to zero.
+        let size = _mm512_or_si512(_mm512_subs_epu8(query, row), _mm512_subs_epu8(row, query));
+        let zero = _mm512_setzero_si512();
+        let (low, high) = (_mm512_unpacklo_epi8(size, zero), _mm512_unpackhi_epi8(size, zero));
+        _mm512_dpwssd_epi32(_mm512_dpwssd_epi32(total, low, low), high, high)
+    },
+    |a, b| _mm512_add_epi32(a, b),
+    |sums| reduce(sums) as f32
+);
+pair_sum!(
+    CosinePair,
+    (__m512i, (__m512i, __m512i), (__m512i, __m512i)),
+    (_mm512_setzero_si512(), Own::<E>::zero(), Own::<E>::zero()),
+    |total, query, row| (
+        add_products::<E>(total.0, query, row),
+        Own::<E>::add(total.1, query, query),
+        Own::<E>::add(total.2, row, row)
+    ),
+    |a, b| (_mm512_add_epi32(a.0, b.0), Own::<E>::merge(a.1, b.1), Own::<E>::merge(a.2, b.2)),
+    |sums| {
+        let null = core::ptr::null();
+        let query = Own::<E>::finish(sums.1, (), null, null, 0);
+        let row = Own::<E>::finish(sums.2, (), null, null, 0);
+        cosine(product::<E>(sums.0, query), query.squares, row.squares)
+    }
+);

@@ -5,7 +5,7 @@
 //! * **W2** The test is made every [`CHUNK`] elements. A test costs about what 32 elements cost, so testing
 //!   more often would lose what giving up earlier wins.
 
-use super::{LEAD_LINES, PAIR_CHAINS, ROWS_AHEAD};
+use super::{LEAD_LINES, ROWS_AHEAD};
 use crate::prefetch;
 use crate::sum::Sum;
 
@@ -66,7 +66,7 @@ unsafe fn one<A: Sum<Out = f32>>(
         let mut at = 0;
         loop {
             let part = chunk.min(dim - at);
-            let [partial] = super::tile::<A, 0, 1, PAIR_CHAINS>(query.add(at), [row.add(at)], part);
+            let partial = super::alone::<A, 0>(query.add(at), row.add(at), part);
             sum = A::merge(sum, partial);
             at += part;
             let distance = A::finish(sum, context, query, row, dim);
