@@ -2,7 +2,7 @@
 
 use core::arch::aarch64::{
     uint8x16_t, uint64x2_t, vaddq_u64, vaddvq_u64, vandq_u8, vcntq_u8, vdupq_n_u64, veorq_u8, vld1q_u8,
-    vpadalq_u32, vpaddlq_u8, vpaddlq_u16,
+    vpadalq_u32, vpaddlq_u8, vpaddlq_u16, vshlq_n_u64,
 };
 
 use super::sums::Counts;
@@ -61,6 +61,12 @@ unsafe impl Counts for Neon {
     unsafe fn merge(a: uint64x2_t, b: uint64x2_t) -> uint64x2_t {
         // SAFETY: the caller promises NEON.
         unsafe { vaddq_u64(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn pack(low: uint64x2_t, high: uint64x2_t) -> uint64x2_t {
+        // SAFETY: register arithmetic; the caller promises NEON.
+        unsafe { vaddq_u64(low, vshlq_n_u64::<32>(high)) }
     }
 
     #[inline(always)]

@@ -4,10 +4,10 @@
 use core::arch::x86_64::{
     __m256i, __m512i, _mm_set_epi8, _mm256_add_epi8, _mm256_add_epi64, _mm256_and_si256,
     _mm256_broadcastsi128_si256, _mm256_loadu_si256, _mm256_sad_epu8, _mm256_set1_epi8, _mm256_setzero_si256,
-    _mm256_shuffle_epi8, _mm256_srli_epi16, _mm256_storeu_si256, _mm256_xor_si256, _mm512_add_epi8,
-    _mm512_add_epi64, _mm512_and_si512, _mm512_broadcast_i32x4, _mm512_loadu_si512, _mm512_maskz_loadu_epi8,
-    _mm512_reduce_add_epi64, _mm512_sad_epu8, _mm512_set1_epi8, _mm512_setzero_si512, _mm512_shuffle_epi8,
-    _mm512_srli_epi16, _mm512_xor_si512,
+    _mm256_shuffle_epi8, _mm256_slli_epi64, _mm256_srli_epi16, _mm256_storeu_si256, _mm256_xor_si256,
+    _mm512_add_epi8, _mm512_add_epi64, _mm512_and_si512, _mm512_broadcast_i32x4, _mm512_loadu_si512,
+    _mm512_maskz_loadu_epi8, _mm512_reduce_add_epi64, _mm512_sad_epu8, _mm512_set1_epi8,
+    _mm512_setzero_si512, _mm512_shuffle_epi8, _mm512_slli_epi64, _mm512_srli_epi16, _mm512_xor_si512,
 };
 
 use super::sums::Counts;
@@ -23,7 +23,7 @@ pub(crate) struct Avx512;
 /// Writes the counting of one width.
 macro_rules! counts {
     ($path:ident, $register:ty, $width:literal, $broadcast:ident, $set1:ident, $and:ident, $xor:ident, $shift:ident,
-     $shuffle:ident, $add8:ident, $sad:ident, $add64:ident, $zero:ident) => {
+     $shuffle:ident, $add8:ident, $sad:ident, $add64:ident, $shift64:ident, $zero:ident) => {
         impl $path {
             /// Adds the number of bits set, per lane of 64 bits.
             #[inline(always)]
@@ -82,6 +82,12 @@ macro_rules! counts {
             }
 
             #[inline(always)]
+            unsafe fn pack(low: $register, high: $register) -> $register {
+                // SAFETY: register arithmetic; the caller promises the instruction set.
+                unsafe { $add64(low, $shift64::<32>(high)) }
+            }
+
+            #[inline(always)]
             unsafe fn reduce(total: $register) -> u64 {
                 // SAFETY: the caller promises the instruction set.
                 unsafe { Self::all(total) }
@@ -103,6 +109,7 @@ counts!(
     _mm256_add_epi8,
     _mm256_sad_epu8,
     _mm256_add_epi64,
+    _mm256_slli_epi64,
     _mm256_setzero_si256
 );
 counts!(
@@ -118,6 +125,7 @@ counts!(
     _mm512_add_epi8,
     _mm512_sad_epu8,
     _mm512_add_epi64,
+    _mm512_slli_epi64,
     _mm512_setzero_si512
 );
 

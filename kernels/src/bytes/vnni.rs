@@ -10,10 +10,9 @@
 //! loses nothing in integers; intermediate sums may wrap, and wrap back.
 
 use core::arch::x86_64::{
-    __m512i, _mm512_add_epi32, _mm512_dpbusd_epi32, _mm512_dpwssd_epi32, _mm512_loadu_si512,
-    _mm512_maskz_loadu_epi8, _mm512_or_si512, _mm512_reduce_add_epi32, _mm512_sad_epu8, _mm512_set1_epi8,
-    _mm512_setzero_si512, _mm512_slli_epi32, _mm512_sub_epi32, _mm512_subs_epu8, _mm512_unpackhi_epi8,
-    _mm512_unpacklo_epi8, _mm512_xor_si512,
+    __m512i, _mm512_add_epi32, _mm512_dpbusd_epi32, _mm512_loadu_si512, _mm512_maskz_loadu_epi8,
+    _mm512_reduce_add_epi32, _mm512_sad_epu8, _mm512_set1_epi8, _mm512_setzero_si512, _mm512_slli_epi32,
+    _mm512_sub_epi32, _mm512_xor_si512,
 };
 use core::marker::PhantomData;
 
@@ -54,7 +53,7 @@ pub(crate) struct L1<E>(PhantomData<E>);
 /// Negated inner product of one pair: what the query comes to alone is found on the way.
 #[derive(Clone, Copy)]
 pub(crate) struct InnerProductPair<E>(PhantomData<E>);
-/// Squared Euclidean distance of one pair: by differences, which needs nothing of either vector alone.
+/// Squared Euclidean distance of one pair: in one pass.
 #[derive(Clone, Copy)]
 pub(crate) struct L2Pair<E>(PhantomData<E>);
 /// One minus the cosine of one pair, in one pass.
@@ -508,21 +507,18 @@ pair_sum!(
         (-reduce(products)) as f32
     }
 );
+// With one side moved, q·r and r·q are off by 128 Σ q and 128 Σ r, and so are q·q and r·r: taken from each other,
+// nothing is left of it. Σ (q − r)² = (Σ q·q' + Σ r·r') − (Σ q·r' + Σ r·q').
 pair_sum!(
     L2Pair,
-    __m512i,
-    _mm512_setzero_si512(),
-    |total, query, row| {
-        // Moving both sides of `i8` keeps their differences and makes them unsigned.
-        let (query, row) = if E::IS_SIGNED { (moved(query), moved(row)) } else { (query, row) };
-        // One of the two saturates to zero.
-        let size = _mm512_or_si512(_mm512_subs_epu8(query, row), _mm512_subs_epu8(row, query));
-        let zero = _mm512_setzero_si512();
-        let (low, high) = (_mm512_unpacklo_epi8(size, zero), _mm512_unpackhi_epi8(size, zero));
-        _mm512_dpwssd_epi32(_mm512_dpwssd_epi32(total, low, low), high, high)
-    },
-    |a, b| _mm512_add_epi32(a, b),
-    |sums| reduce(sums) as f32
+    (__m512i, __m512i),
+    (_mm512_setzero_si512(), _mm512_setzero_si512()),
+    |total, query, row| (
+        add_products::<E>(add_products::<E>(total.0, query, query), row, row),
+        add_products::<E>(add_products::<E>(total.1, query, row), row, query)
+    ),
+    |a, b| (_mm512_add_epi32(a.0, b.0), _mm512_add_epi32(a.1, b.1)),
+    |sums| reduce(_mm512_sub_epi32(sums.0, sums.1)) as f32
 );
 pair_sum!(
     CosinePair,

@@ -1,0 +1,71 @@
+//! Any bytes as a batch: no path may crash, read outside, or leave the bound that the documentation promises.
+//!
+//! `cargo +nightly fuzz run kernels` in `kernels/`.
+#![no_main]
+
+use arbitrary::Arbitrary;
+use libfuzzer_sys::fuzz_target;
+use orthant_kernels::{CodeKernel, Kernel, Metric, available_isas, reference};
+
+#[derive(Debug, Arbitrary)]
+struct Batch {
+    metric: u8,
+    padding: u8,
+    query: Vec<f32>,
+    base: Vec<f32>,
+    ids: Vec<u8>,
+}
+
+fuzz_target!(|batch: Batch| {
+    let metric = Metric::ALL[usize::from(batch.metric) % Metric::ALL.len()];
+    let dim = batch.query.len();
+    let stride = dim + usize::from(batch.padding % 9);
+    // Exactly as long as it has to be: a read past the end leaves the allocation.
+    let rows = if dim == 0 || batch.base.len() < dim { 0 } else { (batch.base.len() - dim) / stride + 1 };
+    let base = &batch.base[..if rows == 0 { 0 } else { (rows - 1) * stride + dim }];
+    let row = |at: usize| &base[at * stride..][..dim];
+    for isa in available_isas() {
+        let kernel = Kernel::with_isa(metric, dim, isa).expect("available");
+        let mut out = vec![0.0; rows];
+        kernel.rows(&batch.query, base, stride, &mut out);
+        for (at, &found) in out.iter().enumerate() {
+            check(metric, &batch.query, row(at), found);
+        }
+        let ids: Vec<u32> =
+            batch.ids.iter().filter(|_| rows > 0).map(|&id| u32::from(id) % rows as u32).collect();
+        let mut out = vec![0.0; ids.len()];
+        kernel.gather(&batch.query, base, stride, &ids, &mut out);
+        for (&id, &found) in ids.iter().zip(&out) {
+            check(metric, &batch.query, row(id as usize), found);
+        }
+        codes(&batch, isa);
+    }
+});
+
+/// Finite vectors whose terms stay in range have a distance within the bound; others may have any.
+fn check(metric: Metric, a: &[f32], b: &[f32], found: f32) {
+    let is_plain = a.iter().chain(b).all(|x| *x == 0.0 || (1e-12..1e12).contains(&x.abs()));
+    if !is_plain {
+        return;
+    }
+    let epsilon = (a.len() + 4) as f64 * f64::from(f32::EPSILON);
+    let expected = reference::distance(metric, a, b);
+    let bound = match metric {
+        Metric::L2 | Metric::L1 => epsilon * expected,
+        Metric::InnerProduct => {
+            epsilon * a.iter().zip(b).map(|(&x, &y)| (f64::from(x) * f64::from(y)).abs()).sum::<f64>()
+        }
+        Metric::Cosine => epsilon,
+    };
+    assert!((f64::from(found) - expected).abs() <= bound, "{metric}: {found} is not {expected}");
+}
+
+/// Code sums are exact on every path.
+fn codes(batch: &Batch, isa: orthant_kernels::Isa) {
+    let kernel = CodeKernel::with_isa(batch.ids.len(), isa).expect("available");
+    let most = i32::from(kernel.max_weight());
+    let weight = |at: usize| (at as i32 * 7919 % (2 * most + 1) - most) as i16;
+    let weights: Vec<i16> = (0..batch.ids.len()).map(weight).collect();
+    let found = kernel.pair(&weights, &batch.ids);
+    assert_eq!(i64::from(found), reference::code_dot(&weights, &batch.ids));
+}
