@@ -56,7 +56,7 @@ fn add_one(counter: &AtomicU64) {
 pub struct Counters {
     /// Tasks run. The half of a `join` that the caller runs itself is no task.
     pub tasks: u64,
-    /// Tasks that one worker took from another.
+    /// Times one worker took tasks from another: up to half of what lay there, 32 at most.
     pub steals: u64,
     /// Times a worker found nothing to do and blocked.
     pub sleeps: u64,

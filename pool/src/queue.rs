@@ -1,7 +1,8 @@
 //! The seam over `crossbeam-deque`: one local queue per worker, one injector for everybody else.
 //!
 //! * **Q1** Only the worker that owns a [`Local`] pushes to it and pops from it (newest first); the
-//!   others steal through its [`Remote`] (oldest first).
+//!   others steal through its [`Remote`] (oldest first, several at a time: the thief keeps one to run and
+//!   queues the rest with itself, so a burst of tiny tasks is not fought over one by one).
 //! * **Q2** "Empty" is only said when it was so at some moment during the call: a lost race is tried
 //!   again here and never reported.
 //!
@@ -50,11 +51,11 @@ mod deque {
     }
 
     impl<T> Remote<T> {
-        /// Takes the oldest task.
+        /// Takes the oldest tasks, up to half of them: one to run now, the others go to `into`.
         #[inline]
-        pub(crate) fn steal(&self) -> Option<T> {
+        pub(crate) fn steal(&self, into: &Local<T>) -> Option<T> {
             loop {
-                match self.0.steal() {
+                match self.0.steal_batch_and_pop(&into.0) {
                     Steal::Success(value) => return Some(value),
                     Steal::Empty => return None,
                     Steal::Retry => crate::sync::spin_loop(),
@@ -131,8 +132,16 @@ mod stand_in {
     }
 
     impl<T> Remote<T> {
-        pub(crate) fn steal(&self) -> Option<T> {
-            lock(&self.0).pop_front()
+        pub(crate) fn steal(&self, into: &Local<T>) -> Option<T> {
+            let mut queue = lock(&self.0);
+            let half = queue.len().div_ceil(2);
+            let mut taken: VecDeque<T> = queue.drain(..half).collect();
+            drop(queue);
+            let first = taken.pop_front();
+            for task in taken {
+                into.push(task);
+            }
+            first
         }
 
         pub(crate) fn is_empty(&self) -> bool {

@@ -177,7 +177,7 @@ impl Worker {
         if let Some(task) = self.shared.injector.steal() {
             return Some(task);
         }
-        let stolen = self.victims.find(|victim| self.shared.remotes[victim].steal());
+        let stolen = self.victims.find(|victim| self.shared.remotes[victim].steal(&self.local));
         if stolen.is_some() {
             self.counters().count_steal();
         }
