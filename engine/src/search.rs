@@ -14,7 +14,7 @@ use orthant_quant::Sq8Query;
 
 use crate::ids::KeyRef;
 use crate::index::{Index, first_not_finite, normalize};
-use crate::space::RowSpace;
+use crate::space::{Margin, RowSpace};
 
 /// A search result: smaller distance is nearer; L2 distances have their root taken, cosine distance is
 /// 1 - cos, inner products are negated.
@@ -66,7 +66,7 @@ impl Batch {
 pub struct SearchParams {
     /// Results wanted.
     pub k: usize,
-    /// Beam width; below `k` it counts as `k`.
+    /// Beam width; below `k` it counts as `k`, and below `5/4 k` as that on an index that is quantized.
     pub ef: usize,
     /// How many of the best by code are compared at full precision; at least `k`. Without effect on
     /// an index that is not quantized.
@@ -178,7 +178,7 @@ impl SearchScratch {
         use orthant_graph::Scorer;
         self.distances.clear();
         self.distances.resize(self.nodes.len(), 0.0);
-        space.from(&self.query).score_batch(&self.nodes, &mut self.distances);
+        space.from(&self.query, Margin::NARROW_SEARCH).score_batch(&self.nodes, &mut self.distances);
         let pairs = self.nodes.iter().zip(&self.distances);
         self.hits.extend(pairs.map(|(&node, &distance)| Hit { node, distance }));
         self.hits.sort_unstable_by(|a, b| a.distance.total_cmp(&b.distance).then(a.node.cmp(&b.node)));
@@ -218,13 +218,17 @@ impl Index {
         scratch.hits.clear();
         match &self.codes {
             None => {
-                let found = self.graph.search(&space.from(&scratch.query), ef, &mut scratch.graph);
+                let margin = if ef >= 2 * params.k { Margin::WIDE_SEARCH } else { Margin::NARROW_SEARCH };
+                let scorer = space.from(&scratch.query, margin);
+                let found = self.graph.search(&scorer, ef, &mut scratch.graph);
                 let found = found.iter().map(|found| Hit { node: found.node, distance: found.distance });
                 scratch.hits.extend(found.filter(|hit| self.keys.is_present(hit.node)).take(params.k));
             }
             Some(codes) => {
                 let metric = self.kernels.code_metric();
                 codes.quantizer.prepare(metric, &scratch.query, &mut scratch.coded);
+                // Codes are off by up to half a step: a beam of k would lose some of the k nearest to others.
+                let ef = ef.max(params.k + params.k.div_ceil(4));
                 let found = self.graph.search(&codes.from(&scratch.coded), ef, &mut scratch.graph);
                 let present = found.iter().map(|found| found.node).filter(|&node| self.keys.is_present(node));
                 scratch.nodes.clear();

@@ -32,7 +32,18 @@ const SCREEN_FROM_DIM: usize = 192;
 const LEARN_ROWS: u32 = 32;
 
 /// How many standard deviations above the mean share a row at the bound is allowed.
-const SHARE_MARGIN: f32 = 2.0;
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Margin(f32);
+
+impl Margin {
+    /// For a search whose beam is at least twice as wide as the result: a row near the bound is hardly
+    /// among the k nearest.
+    pub(crate) const WIDE_SEARCH: Self = Self(2.0);
+    /// For a narrow search, where the bound is close to the k-th distance.
+    pub(crate) const NARROW_SEARCH: Self = Self(3.0);
+    /// For inserts: a neighbor that is missed once is missed by all later searches.
+    const INSERT: Self = Self(2.5);
+}
 
 /// Rows per batch: more than a neighbor list holds.
 const BATCH: usize = 128;
@@ -97,9 +108,9 @@ pub(crate) struct RowSpace<'a> {
 
 impl<'a> RowSpace<'a> {
     /// Distances from a query of the index's dimension.
-    pub(crate) fn from(self, query: &'a [f32]) -> RowScorer<'a> {
+    pub(crate) fn from(self, query: &'a [f32], margin: Margin) -> RowScorer<'a> {
         assert_eq!(query.len(), self.kernels.whole.dim(), "a query has the dimension of the index");
-        RowScorer { space: self, query, share: Cell::default() }
+        RowScorer { space: self, query, share: Cell::default(), margin }
     }
 
     /// Whether distances must be computed from inner products because of zero rows.
@@ -114,6 +125,7 @@ pub(crate) struct RowScorer<'a> {
     space: RowSpace<'a>,
     query: &'a [f32],
     share: Cell<Share>,
+    margin: Margin,
 }
 
 /// What share of their distance rows have in their first part: count, sum and sum of squares.
@@ -136,13 +148,13 @@ impl Share {
     }
 
     /// The largest share that is still believed of a row at the bound.
-    fn limit(&self) -> f32 {
+    fn limit(&self, margin: Margin) -> f32 {
         if self.rows < LEARN_ROWS {
             return 1.0;
         }
         let mean = self.sum / self.rows as f32;
         let variance = (self.squares / self.rows as f32 - mean * mean).max(0.0);
-        (mean + SHARE_MARGIN * variance.sqrt()).min(1.0)
+        (mean + margin.0 * variance.sqrt()).min(1.0)
     }
 }
 
@@ -163,7 +175,7 @@ impl RowScorer<'_> {
         unsafe { first.gather_raw(self.query.as_ptr(), base, stride, ids, out) };
         let mut share = self.share.get();
         let learns = bound == f32::INFINITY || share.rows < LEARN_ROWS;
-        let limit = if learns { f32::INFINITY } else { bound * share.limit() };
+        let limit = if learns { f32::INFINITY } else { bound * share.limit(self.margin) };
         let mut kept = [0 as NodeId; BATCH];
         let mut places = [0u8; BATCH];
         let mut count = 0;
@@ -247,6 +259,6 @@ impl<'s> Space for RowSpace<'s> {
     fn scorer(&self, id: NodeId) -> RowScorer<'_> {
         // SAFETY: P1.
         let query = unsafe { self.rows.row_unchecked(id) };
-        RowScorer { space: *self, query, share: Cell::default() }
+        RowScorer { space: *self, query, share: Cell::default(), margin: Margin::INSERT }
     }
 }
