@@ -52,6 +52,25 @@ fn finds_what_the_flat_scan_finds_for_every_metric_and_quantization() {
 }
 
 #[test]
+fn no_row_is_found_twice() {
+    // Wide rows, a large beam: a node is met many times, in batches of different lengths.
+    let dim = 200;
+    let (rows, queries) = (clustered(3000, dim, 1), clustered(60, dim, 2));
+    for metric in [Metric::L2, Metric::Cosine, Metric::InnerProduct] {
+        let index = built(dim, metric, Quantization::None, &rows, 2);
+        for (k, ef) in [(10, 16), (100, 100), (300, 600)] {
+            let found = index.search_batch(&queries, SearchParams::new(k, ef)).unwrap();
+            for query in 0..60 {
+                let mut nodes: Vec<u32> = found.hits(query).map(|hit| hit.node).collect();
+                nodes.sort_unstable();
+                nodes.dedup();
+                assert_eq!(nodes.len(), k, "{metric}, k = {k}, ef = {ef}");
+            }
+        }
+    }
+}
+
+#[test]
 fn distances_are_shown_as_promised() {
     let rows = [3.0, 4.0, 0.0, 2.0];
     let shown = |metric| {

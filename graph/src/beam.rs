@@ -3,7 +3,8 @@
 //! A node is one u64 key: distance bits (made order-preserving) << 32 | id << 1 | expanded. Comparing
 //! keys compares (distance, id); the order is total, so a search is deterministic.
 //!
-//! * **B1** Keys are sorted, and no node is in twice.
+//! * **B1** Keys are sorted, and no node is in twice. (A node offered again with the same distance is
+//!   recognised; one whose distance may differ in the last bits must be looked for with `contains`.)
 //! * **B2** Every key before `next` is expanded.
 //! * **B3** A full beam takes a node only if it is strictly nearer than the farthest one. Equal
 //!   distances do not displace each other, so a search among equal rows ends.
@@ -89,6 +90,11 @@ impl Beam {
     #[inline(always)]
     pub(crate) fn takes(&self, distance: f32) -> bool {
         self.keys.len() < self.width || ordered_bits(distance) < (self.keys[self.width - 1] >> 32) as u32
+    }
+
+    /// Whether `id` is in. Looks at every key: for the few nodes that the visited set is unsure of.
+    pub(crate) fn contains(&self, id: NodeId) -> bool {
+        self.keys.iter().any(|&key| id_of(key) == id)
     }
 
     /// Marks the nearest node that is not expanded yet as expanded and returns it.

@@ -36,6 +36,8 @@ pub(crate) struct LinkScratch {
 pub(crate) struct Batch {
     pub(crate) ids: Vec<NodeId>,
     pub(crate) distances: Vec<f32>,
+    /// Whether the search may have met the node before.
+    pub(crate) unsure: Vec<bool>,
 }
 
 impl Batch {
@@ -45,6 +47,7 @@ impl Batch {
         if self.ids.len() < limit {
             self.ids.resize(limit, 0);
             self.distances.resize(limit, 0.0);
+            self.unsure.resize(limit, false);
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::beam::Beam;
 use crate::graph::Graph;
 use crate::lists::{EMPTY, node_of};
 use crate::scratch::{Batch, Scratch};
-use crate::visited::Visited;
+use crate::visited::{Met, Visited};
 use crate::{NodeId, Scorer};
 
 impl Graph {
@@ -91,6 +91,7 @@ impl Graph {
             }
             let mut count = 0;
             let ids = &mut batch.ids[..words.len()];
+            let unsure = &mut batch.unsure[..words.len()];
             for &word in words {
                 if word == EMPTY {
                     break;
@@ -99,12 +100,14 @@ impl Graph {
                 // Written in any case and counted if new: whether it is cannot be predicted. There is
                 // room, as no more ids are counted than words were read.
                 ids[count] = id;
-                count += usize::from(visited.insert(id));
+                let met = visited.insert(id);
+                unsure[count] = met == Met::Unsure;
+                count += usize::from(met != Met::Known);
             }
             let distances = &mut batch.distances[..count];
             scorer.score_near(&batch.ids[..count], beam.bound(), distances);
-            for (&id, &distance) in batch.ids.iter().zip(distances.iter()) {
-                if beam.takes(distance) {
+            for ((&id, &distance), &unsure) in batch.ids.iter().zip(distances.iter()).zip(&batch.unsure) {
+                if beam.takes(distance) && !(unsure && beam.contains(id)) {
                     beam.offer(distance, id);
                 }
             }

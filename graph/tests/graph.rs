@@ -28,6 +28,32 @@ fn recall_is_high_and_results_are_ordered() {
     assert!(hits >= 980, "recall@10 = {}", hits as f64 / 1000.0);
 }
 
+/// Distances whose last bits depend on the place in the batch, as those of kernels that sum several rows
+/// at once do.
+struct ByPlace<'a>(support::FromRow<'a>);
+
+impl Scorer for ByPlace<'_> {
+    fn score_batch(&self, ids: &[NodeId], out: &mut [f32]) {
+        self.0.score_batch(ids, out);
+        out.iter_mut().enumerate().for_each(|(place, out)| *out *= 1.0 + (place % 4) as f32 * 2e-7);
+    }
+}
+
+#[test]
+fn no_node_is_found_twice() {
+    let (rows, queries) = (Rows::random(20_000, 16, 12), Rows::random(100, 16, 13));
+    let graph = build(&rows, 8, 40, 2);
+    let mut scratch = Scratch::new();
+    for query in 0..100 {
+        let scorer = ByPlace(rows.from(queries.row(query)));
+        let mut nodes: Vec<NodeId> =
+            graph.search(&scorer, 64, &mut scratch).iter().map(|hit| hit.node).collect();
+        nodes.sort_unstable();
+        nodes.dedup();
+        assert_eq!(nodes.len(), 64, "query {query}");
+    }
+}
+
 #[test]
 fn parallel_inserts_keep_every_promise() {
     let rows = Rows::random(6000, 8, 3);

@@ -26,7 +26,7 @@ pub(crate) fn run() -> Result<bool> {
         Step::new("documentation", || {
             succeeds(cargo(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))
         }),
-        Step::new("tests", || test::run(&TestFlags { one_isa: false })),
+        Step::new("tests", || test::run(&TestFlags { one_isa: false, target: None })),
         Step::new("loom", || loom::run(&LoomFlags { all: false, only: None })),
         Step::new("answers of the benchmarks", || {
             // Criterion's test mode runs each body once: answers are checked, times are not.

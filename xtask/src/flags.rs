@@ -34,6 +34,9 @@ pub(crate) struct TestFlags {
     /// Leave out the runs of the kernels' tests on the other instruction sets
     #[arg(long)]
     pub(crate) one_isa: bool,
+    /// Run the kernels' and quantizers' tests for another processor under an emulator (aarch64)
+    #[arg(long, value_name = "ARCH")]
+    pub(crate) target: Option<String>,
 }
 
 /// `cargo xtask loom`

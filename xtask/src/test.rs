@@ -8,11 +8,16 @@ use crate::{
     steps,
 };
 
+mod foreign;
+
 /// The variable that forces the kernels onto one instruction set; see the kernels' documentation.
 const ISA: &str = "ORTHANT_ISA";
 
 /// Runs the tests. True when all passed.
 pub(crate) fn run(flags: &TestFlags) -> Result<bool> {
+    if let Some(target) = &flags.target {
+        return foreign::run(target);
+    }
     println!("== all crates");
     let mut total = count_tests(&mut cargo(["test", "--workspace", "--no-fail-fast"]))?;
     if !flags.one_isa {
