@@ -3,7 +3,7 @@
 
 use orthant_graph::{
     Graph, GraphConfig, GraphMemory, GraphState, InsertError, LevelDraw, Memory, MemoryError, NodeId,
-    OpenError, Scratch, Table,
+    OpenError, Scorer, Scratch, Table,
 };
 
 mod support;
