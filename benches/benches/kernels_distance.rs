@@ -43,7 +43,9 @@ fn batches(c: &mut Criterion) {
             kernel.rows(&query, &rows, dim, &mut in_order);
             kernel.gather(&query, &rows, dim, &ids, &mut gathered);
             for (&id, &distance) in ids.iter().zip(&gathered) {
-                assert_eq!(distance, in_order[id as usize], "row {id} on {isa}");
+                // Rows are summed in tiles: the last bits depend on the place in the batch.
+                let other = in_order[id as usize];
+                assert!((distance - other).abs() <= 1e-5 * other, "row {id} on {isa}: {distance}, {other}");
             }
             group.throughput(Throughput::Elements(ROWS as u64));
             group.bench_function(format!("rows/{isa}"), |bencher| {
