@@ -3,7 +3,8 @@
 //! An index either numbers its rows itself (key = row number, nothing stored twice) or keeps the keys it
 //! was given; the first insert decides, and the two do not mix.
 //!
-//! * **K1** A row's key is written before its node is published, so whoever finds the node reads its key.
+//! * **K1** A row is published before its key is shown, and its key is shown before its node is linked: whoever
+//!   finds the node reads its key, and whoever sees the key reads a whole row.
 //! * **K2** A given key names at most one node: it is claimed in the map before the row is.
 //!
 //! Cost: node to key is two loads. Key to node is a lock-free hash map that is filled on first use after
@@ -128,6 +129,9 @@ pub(crate) enum KeyRefused {
     Memory(RegionError),
 }
 
+/// How a written key is to be shown.
+pub(crate) struct Kind(u8);
+
 /// All keys of an index.
 pub(crate) struct Keys {
     pub(crate) kinds: Column<u8>,
@@ -227,11 +231,12 @@ impl Keys {
         }
     }
 
-    /// Writes the key of a row that nobody can see yet (K1); without one, its number is its key.
+    /// Writes the key of a row that nobody can see yet; without one, its number is its key. Returns what to
+    /// [`show`](Self::show) once the row is published.
     ///
     /// # Safety
     /// Row `node` was claimed by the caller and is not published yet.
-    pub(crate) unsafe fn write(&self, node: NodeId, key: Option<KeyRef<'_>>) -> Result<(), KeyRefused> {
+    pub(crate) unsafe fn write(&self, node: NodeId, key: Option<KeyRef<'_>>) -> Result<Kind, KeyRefused> {
         self.kinds.ensure(node as usize + 1).map_err(KeyRefused::Memory)?;
         let kind = match key {
             None => KIND_ROW_NUMBER,
@@ -246,8 +251,12 @@ impl Keys {
                 kind
             }
         };
-        self.set_kind(node, kind);
-        Ok(())
+        Ok(Kind(kind))
+    }
+
+    /// Makes the key of a published row visible (K1).
+    pub(crate) fn show(&self, node: NodeId, kind: Kind) {
+        self.set_kind(node, kind.0);
     }
 
     /// Takes the key from a row that will not be linked: it is in no result from here on.
@@ -257,11 +266,13 @@ impl Keys {
 
     fn set_kind(&self, node: NodeId, kind: u8) {
         if let Some(place) = self.kind_place(node) {
+            // PUBLISH: pairs with OBSERVE in `kind`; the row and the key's word come before.
             place.store(kind, Ordering::Release);
         }
     }
 
     fn kind(&self, node: NodeId) -> u8 {
+        // OBSERVE: pairs with PUBLISH in `set_kind`.
         self.kind_place(node).map_or(KIND_HOLE, |place| place.load(Ordering::Acquire))
     }
 
@@ -320,15 +331,13 @@ impl Keys {
         self.kind(node) != KIND_HOLE
     }
 
-    /// The node that a key names, among `rows` published rows.
+    /// The node that a key names; `rows` are published for certain.
     pub(crate) fn node(&self, key: &Key, rows: usize) -> Option<NodeId> {
         match self.mode() {
             KeyMode::Undecided => None,
             KeyMode::RowNumber => match key {
-                Key::Int(number) if *number < rows as u64 => {
-                    Some(*number as NodeId).filter(|&node| self.is_present(node))
-                }
-                _ => None,
+                Key::Int(number) => NodeId::try_from(*number).ok().filter(|&node| self.is_present(node)),
+                Key::Str(_) => None,
             },
             KeyMode::Given => self.map(rows).pin().get(key).copied().filter(|&node| node != PENDING),
         }

@@ -1,7 +1,7 @@
 //! The index: rows, keys, codes and graph kept in step.
 //!
-//! * **N1** A row is claimed, filled, encoded and keyed, then published, then linked: whoever meets a node
-//!   in the graph finds everything else about it in place.
+//! * **N1** A row is claimed, filled, encoded and keyed, then published, then its key is shown, then it is linked:
+//!   whoever meets a node in the graph finds everything else about it in place.
 //! * **N2** A row that could not be linked keeps its number but has no key: it is in no result.
 //! * **N3** `started` and `finished` writes are equal while nothing is being written; saving relies on it.
 
@@ -236,7 +236,8 @@ impl Index {
     ///
     /// `None` for a node that is not in the index.
     pub fn key(&self, node: NodeId) -> Option<KeyRef<'_>> {
-        ((node as usize) < self.rows.len()).then(|| self.keys.key(node)).flatten()
+        // Not asked of `rows.len()`: that stops at the first row that is still being written by somebody.
+        self.keys.key(node)
     }
 
     /// The node that a key names.
@@ -246,7 +247,9 @@ impl Index {
 
     /// The row a key names, as it is stored: of unit length for [`Metric::Cosine`].
     pub fn row(&self, key: &Key) -> Option<&[f32]> {
-        self.rows.row(self.node(key)?)
+        let node = self.node(key)?;
+        // SAFETY: the key is shown, so the row was published before (K1).
+        Some(unsafe { self.rows.row_unchecked(node) })
     }
 
     /// Inserts a row under a key of the caller's.
@@ -407,11 +410,13 @@ impl Index {
         }
         // SAFETY: as above.
         let keyed = unsafe { self.keys.write(node, key) };
-        keyed.map_err(|refused| match key {
+        let kind = keyed.map_err(|refused| match key {
             Some(key) => key_error(refused, &key.to_key()),
             None => key_error(refused, &Key::Int(u64::from(node))),
         })?;
-        Ok(claim.publish())
+        claim.publish();
+        self.keys.show(node, kind);
+        Ok(node)
     }
 
     /// Links a published row, or gives it up (N2).
@@ -545,6 +550,19 @@ mod tests {
             row[31] = bad;
             assert_eq!(first_not_finite(&row), Some(31));
         }
+    }
+
+    #[test]
+    fn a_row_is_found_while_an_earlier_one_is_still_being_written() {
+        let index = Index::builder(2, Metric::L2).build().unwrap();
+        let slow_writer = index.rows.claim().unwrap();
+        let node = index.insert("mine", &[1.0, 2.0]).unwrap();
+        assert_eq!(index.rows.len(), 0, "the earlier row is not published");
+        let key = Key::from("mine");
+        assert_eq!((index.node(&key), index.row(&key)), (Some(node), Some(&[1.0, 2.0][..])));
+        assert_eq!(index.search(&[1.0, 2.0], 1, 8).unwrap()[0].key, key.as_ref());
+        drop(slow_writer);
+        assert_eq!(index.key(0), None, "a row that was given up has no key");
     }
 
     #[test]
