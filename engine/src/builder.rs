@@ -9,8 +9,8 @@ use crate::index::{FillError, Index, Workers};
 use crate::memory::graph_memory;
 use crate::space::RowKernels;
 
-/// Largest dimension of an index: beyond it a single row fills a 256 KB page walk and no embedding model
-/// known to us goes (the largest in use have 16,384).
+/// Largest dimension of an index: a row of it takes 256 KB. A bound against nonsense in a header, not a limit
+/// that was measured.
 pub const MAX_DIM: usize = 65_536;
 
 /// What the graph search compares.
@@ -89,8 +89,8 @@ pub enum BuildError {
 ///
 /// | choice | default | why |
 /// |---|---|---|
-/// | `m` | 16 | 32 neighbors on level 0: the knee of recall per byte between 100 and 1,000 dimensions |
-/// | `ef_construction` | 200 | beyond it recall at equal `ef` grows by less than 0.2 points on text and image data |
+/// | `m` | 16 | what the engines it is compared with use; not tuned yet |
+/// | `ef_construction` | 200 | what the engines it is compared with use; not tuned yet |
 /// | `seed` | 42 | any will do; the same seed and order of rows give the same index on one thread |
 /// | `threads` | 0 | all cores the process may use |
 /// | `quantization` | none | exact distances; `sq8` reads a quarter of the bytes |

@@ -5,7 +5,7 @@ use crate::NodeId;
 /// Most neighbors that a list may be configured to hold: a block stays within eight cache lines.
 pub const MAX_M0: usize = 128;
 
-/// Widest beam while inserting: fifty times what any data is known to need, and less than a megabyte.
+/// Widest beam while inserting: a bound against nonsense; a beam of it takes less than a megabyte.
 pub const MAX_EF_CONSTRUCTION: usize = 100_000;
 
 /// Highest level a node can have. With M = 2, the smallest allowed, 2^15 nodes share each node of this

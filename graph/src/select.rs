@@ -2,8 +2,8 @@
 //!
 //! The heuristic of Malkov and Yashunin (2018, algorithm 4): going outward, a candidate is taken when it
 //! is nearer to the node than to every neighbor taken before it. It spreads edges over directions, which
-//! is what keeps clusters connected. A tie turns the candidate down: of many equal rows one is enough, and
-//! a list of nothing else would be a place that no search leaves. Anchored candidates are always taken (see
+//! is what keeps clusters connected. A tie turns the candidate down, so that a list does not fill with equal
+//! rows. (By itself that does not cure searches that pass many equal rows; see ARCHITECTURE.md.) Anchored candidates are always taken (see
 //! [`anchor`](crate::anchor)), which is how equal rows stay connected.
 //!
 //! Cost: a candidate is compared with the neighbors taken so far until one is nearer; most are turned

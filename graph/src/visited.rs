@@ -8,8 +8,8 @@
 //!
 //! * **V1** `insert` says `Known` only for an id inserted before, and `New` only for one that was not, since
 //!   the last `reset`.
-//! * **V2** With 64 slots per place in the beam, of the 15-25 nodes met per place fewer than a fifth
-//!   share a slot, and few of those are met again after they were forgotten.
+//! * **V2** There are at least 64 slots per place in the beam up to the largest table; a search met 15 to 34
+//!   nodes per place (384-d text, ef 128 to 10). How many are forgotten has not been counted.
 
 use crate::NodeId;
 
