@@ -20,7 +20,7 @@ use crossbeam_epoch::Guard;
 use crate::NodeId;
 use crate::graph::Graph;
 use crate::level::mix;
-use crate::lists::{ANCHORED, PublishError, is_anchored, node_of};
+use crate::lists::{ANCHORED, is_anchored, node_of};
 use crate::memory::MemoryError;
 use crate::scorer::Space;
 use crate::scratch::Scratch;
@@ -38,7 +38,7 @@ impl Graph {
         let count = scratch.link.chosen[0].len();
         for place in 0..count {
             let anchor = scratch.link.chosen[0][place];
-            self.publish_under(node, anchor.node, scratch, guard)?;
+            self.publish_under(node, anchor.node, space, scratch, guard)?;
             if self.try_anchor(node, anchor.node, anchor.distance, space, scratch, guard)? {
                 return Ok(());
             }
@@ -49,7 +49,7 @@ impl Graph {
         loop {
             turn = mix(turn.wrapping_add(1));
             anchor = self.child_of(anchor, turn, guard).unwrap_or(anchor);
-            self.publish_under(node, anchor, scratch, guard)?;
+            self.publish_under(node, anchor, space, scratch, guard)?;
             let distance = crate::Scorer::score(&space.scorer(node), anchor);
             if self.try_anchor(node, anchor, distance, space, scratch, guard)? {
                 return Ok(());
@@ -68,10 +68,11 @@ impl Graph {
     }
 
     /// Publishes the own list of a node that nobody can see yet, with the edge to `anchor` marked.
-    fn publish_under(
+    fn publish_under<S: Space>(
         &self,
         node: NodeId,
         anchor: NodeId,
+        space: &S,
         scratch: &mut Scratch,
         guard: &Guard,
     ) -> Result<(), MemoryError> {
@@ -86,13 +87,7 @@ impl Graph {
             }
         }
         self.set_anchor(node, anchor);
-        let old = self.list(node, 0, guard);
-        // SAFETY: the slot was ensured by `insert`, and `old` was just loaded from it.
-        match unsafe { self.base.replace(node as usize, old, words, guard) } {
-            Ok(()) => Ok(()),
-            Err(PublishError::Memory(error)) => Err(error),
-            Err(PublishError::Lost) => unreachable!("nobody else can see node {node} yet (A1)"),
-        }
+        self.publish_first(node, 0, words, space, guard)
     }
 
     /// Adds the anchored edge from `anchor` to `node` unless `anchor` has its fill (A2).

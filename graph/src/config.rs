@@ -8,6 +8,9 @@ pub const MAX_M0: usize = 128;
 /// Widest beam while inserting: a bound against nonsense; a beam of it takes less than a megabyte.
 pub const MAX_EF_CONSTRUCTION: usize = 100_000;
 
+/// Largest payload of a list: a bound against nonsense; the codes of 128 neighbors of 4,000 bits each fit.
+pub const MAX_PAYLOAD_BYTES: usize = 1 << 16;
+
 /// Highest level a node can have. With M = 2, the smallest allowed, 2^15 nodes share each node of this
 /// level on average, and a taller hierarchy would only add hops.
 pub const MAX_LEVEL: u8 = 15;
@@ -39,6 +42,12 @@ pub enum ConfigError {
         /// The refused value.
         ef_construction: usize,
     },
+    /// `payload_bytes` is outside its range.
+    #[error("a payload of {payload_bytes} bytes is larger than {max}", max = MAX_PAYLOAD_BYTES)]
+    Payload {
+        /// The refused value.
+        payload_bytes: usize,
+    },
 }
 
 /// Shape and effort of a graph. Made by [`GraphConfig::new`], which checks it.
@@ -56,6 +65,7 @@ pub struct GraphConfig {
     m0: usize,
     ef_construction: usize,
     keep_pruned: bool,
+    payload_bytes: usize,
 }
 
 impl GraphConfig {
@@ -71,7 +81,7 @@ impl GraphConfig {
             return Err(ConfigError::EfConstruction { ef_construction });
         }
         // m0 = 2 m is the choice of Malkov and Yashunin (2018, section 4.1): less costs recall, more memory.
-        Ok(Self { m, m0: 2 * m, ef_construction, keep_pruned: false })
+        Ok(Self { m, m0: 2 * m, ef_construction, keep_pruned: false, payload_bytes: 0 })
     }
 
     /// Another number of neighbors on level 0.
@@ -94,6 +104,19 @@ impl GraphConfig {
         self
     }
 
+    /// Bytes that each level-0 list carries behind its ids, filled by
+    /// [`Space::fill_payload`](crate::Space::fill_payload): 0 by default, at most 64 KiB.
+    ///
+    /// # Errors
+    /// More than 65,536.
+    pub fn with_payload_bytes(mut self, payload_bytes: usize) -> Result<Self, ConfigError> {
+        if payload_bytes > MAX_PAYLOAD_BYTES {
+            return Err(ConfigError::Payload { payload_bytes });
+        }
+        self.payload_bytes = payload_bytes;
+        Ok(self)
+    }
+
     /// Most neighbors of a node on levels >= 1.
     pub fn m(&self) -> usize {
         self.m
@@ -112,6 +135,11 @@ impl GraphConfig {
     /// Whether lists are filled up with turned-down candidates.
     pub fn keep_pruned(&self) -> bool {
         self.keep_pruned
+    }
+
+    /// Bytes of payload behind the ids of a level-0 list.
+    pub fn payload_bytes(&self) -> usize {
+        self.payload_bytes
     }
 
     /// Most neighbors on `level`.

@@ -10,8 +10,8 @@ use crate::config::{GraphConfig, MAX_LEVEL};
 use crate::entry::{Entry, EntryPoint};
 use crate::lists::{ListRef, Lists, PublishError};
 use crate::memory::{GraphMemory, MemoryError};
-use crate::sync::{Arc, AtomicTable, AtomicU32, Ordering};
-use crate::{InsertError, NodeId};
+use crate::sync::{Arc, AtomicTable, AtomicU32, BlockShape, Ordering};
+use crate::{InsertError, NodeId, Space};
 
 /// Bits of a tower word that say where the node's upper lists start.
 const TOWER_SLOT_BITS: u32 = 28;
@@ -54,13 +54,23 @@ impl Graph {
     }
 
     pub(crate) fn with_state(config: GraphConfig, memory: GraphMemory, state: GraphState) -> Self {
-        let lists =
-            |limit, heads, blocks, links, used| Arc::new(Lists::new(limit, heads, blocks, links, used));
+        let lists = |limit, payload, heads, blocks, links, used| {
+            Arc::new(Lists::new(BlockShape::new(limit, payload), heads, blocks, links, used))
+        };
+        let payload = config.payload_bytes();
         Self {
             config,
-            base: lists(config.m0(), memory.heads, memory.blocks, memory.block_links, state.node_bound),
+            base: lists(
+                config.m0(),
+                payload,
+                memory.heads,
+                memory.blocks,
+                memory.block_links,
+                state.node_bound,
+            ),
             upper: lists(
                 config.m(),
+                0,
                 memory.upper_heads,
                 memory.upper_blocks,
                 memory.upper_block_links,
@@ -213,51 +223,61 @@ impl Graph {
         }
     }
 
-    /// Replaces a list that was loaded as `old` under `guard`.
-    pub(crate) fn replace(
+    /// Replaces the list of `node` on `level`, which was loaded as `old` under `guard`.
+    pub(crate) fn replace<S: Space>(
         &self,
-        node: NodeId,
-        level: u8,
-        old: ListRef<'_>,
+        (node, level): (NodeId, u8),
+        old: Option<ListRef<'_>>,
         words: &[u32],
+        space: &S,
         guard: &Guard,
     ) -> Result<(), PublishError> {
         debug_assert!(words.len() <= self.config.limit(level), "I3");
-        match (level, (level > 0).then(|| self.upper_slot(node, level)).flatten()) {
+        if level == 0 {
+            let fill = |ids: &[u32], old: Option<(&[u32], &[u8])>, payload: &mut [u8]| {
+                space.fill_payload(node, ids, old, payload);
+            };
             // SAFETY: as in `list`; `old` came from this slot, by the caller.
-            (0, _) => unsafe { self.base.replace(node as usize, Some(old), words, guard) },
-            // SAFETY: as above.
-            (_, Some(slot)) => unsafe { self.upper.replace(slot, Some(old), words, guard) },
-            (_, None) => unreachable!("a list was loaded on level {level} of node {node}"),
+            return unsafe { self.base.replace(node as usize, old, words, fill, guard) };
         }
+        let slot = self.upper_slot(node, level).expect("a list of a level that the node has");
+        // SAFETY: as above; upper lists have no payload.
+        unsafe { self.upper.replace(slot, old, words, |_, _, _| (), guard) }
     }
 
     /// Publishes a list of a node that nobody can see yet.
-    pub(crate) fn publish_first(
+    pub(crate) fn publish_first<S: Space>(
         &self,
         node: NodeId,
         level: u8,
         words: &[u32],
+        space: &S,
         guard: &Guard,
     ) -> Result<(), MemoryError> {
         let old = self.list(node, level, guard);
-        let published = if level == 0 {
-            // SAFETY: as in `list`; `old` was just loaded.
-            unsafe { self.base.replace(node as usize, old, words, guard) }
-        } else {
-            let slot = self.upper_slot(node, level).expect("the tower was claimed for this level");
-            // SAFETY: as above.
-            unsafe { self.upper.replace(slot, old, words, guard) }
-        };
-        match published {
+        match self.replace((node, level), old, words, space, guard) {
             Ok(()) => Ok(()),
             Err(PublishError::Memory(error)) => Err(error),
             Err(PublishError::Lost) => unreachable!("nobody else can see node {node} yet (I1)"),
         }
     }
 
-    pub(crate) fn publish_empty(&self, node: NodeId, level: u8, guard: &Guard) -> Result<(), MemoryError> {
-        self.publish_first(node, level, &[], guard)
+    pub(crate) fn publish_empty<S: Space>(
+        &self,
+        node: NodeId,
+        level: u8,
+        space: &S,
+        guard: &Guard,
+    ) -> Result<(), MemoryError> {
+        self.publish_first(node, level, &[], space, guard)
+    }
+
+    /// The level-0 list of `node` with the bytes behind it: the words (empty places included) and the payload.
+    /// None for a node without a list.
+    #[inline(always)]
+    pub(crate) fn block<'g>(&'g self, node: NodeId, guard: &'g Guard) -> Option<(&'g [u32], &'g [u8])> {
+        let list = self.list(node, 0, guard)?;
+        Some((list.padded_words(), self.base.payload(list)))
     }
 
     /// Takes back a list of a node that never became visible.
@@ -288,3 +308,6 @@ impl Graph {
         word.store(anchor + 1, Ordering::Release);
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -32,6 +32,9 @@ impl Graph {
     /// [`InsertError::NodeId`] for an id above 2^31 - 2, [`InsertError::Present`] for a node that is in
     /// already, [`InsertError::Memory`] when a table cannot grow. The node is then not in the graph, and
     /// the graph is as whole as before.
+    ///
+    /// # Panics
+    /// If `space` fills another payload than the graph was configured for.
     pub fn insert<S: Space>(
         &self,
         node: NodeId,
@@ -42,6 +45,11 @@ impl Graph {
         if node > MAX_NODE {
             return Err(InsertError::NodeId { node });
         }
+        assert_eq!(
+            space.payload_bytes(),
+            self.config.payload_bytes(),
+            "the payload that the graph has room for"
+        );
         self.ensure_node(node)?;
         let guard = crossbeam_epoch::pin();
         if self.list(node, 0, &guard).is_some() {
@@ -79,7 +87,7 @@ impl Graph {
             None => {
                 // Perhaps the first node of all: its empty lists come before it is the entry point (E2).
                 for level in 0..=level {
-                    self.publish_empty(node, level, guard)?;
+                    self.publish_empty(node, level, space, guard)?;
                 }
                 match self.entry.set_first(mine) {
                     Ok(()) => return Ok(()),
@@ -118,9 +126,9 @@ impl Graph {
         self.choose(entry, mine, top, 0, space, scratch, guard);
         for level in 1..=mine.level {
             if level <= top {
-                self.publish_chosen(node, level, scratch, guard)?;
+                self.publish_chosen(node, level, space, scratch, guard)?;
             } else {
-                self.publish_empty(node, level, guard)?;
+                self.publish_empty(node, level, space, guard)?;
             }
         }
         self.publish_anchored(node, space, scratch, guard)?;
@@ -210,17 +218,18 @@ impl Graph {
     }
 
     /// Publishes the chosen neighbors of a node that nobody can see yet.
-    fn publish_chosen(
+    fn publish_chosen<S: Space>(
         &self,
         node: NodeId,
         level: u8,
+        space: &S,
         scratch: &mut Scratch,
         guard: &Guard,
     ) -> Result<(), MemoryError> {
         let Scratch { words, link, .. } = scratch;
         words.clear();
         words.extend(link.chosen[level as usize].iter().map(|candidate| candidate.node));
-        self.publish_first(node, level, words, guard)
+        self.publish_first(node, level, words, space, guard)
     }
 
     /// Adds the edges from the chosen neighbors back to `node`. An edge that finds no memory is left out:
@@ -291,7 +300,7 @@ impl Graph {
                         .map(|candidate| candidate.node | if candidate.anchored { ANCHORED } else { 0 }),
                 );
             }
-            match self.replace(from, level, old, next, guard) {
+            match self.replace((from, level), Some(old), next, space, guard) {
                 Ok(()) => return Ok(is_in),
                 Err(PublishError::Lost) => {}
                 Err(PublishError::Memory(error)) => return Err(error),

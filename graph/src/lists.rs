@@ -11,6 +11,8 @@
 //! * **L2** A block returns to the free list only when no pin that could have seen it is left.
 //! * **L3** A list's words are ids packed from the front; the rest are [`EMPTY`]. Bit 31 of an id's word
 //!   is the anchor mark ([`ANCHORED`]).
+//! * **L4** Behind the ids a block may carry bytes that only the [`Space`](crate::Space) understands. They are
+//!   filled in before the block is published, like the ids.
 //!
 //! Block heads count from 1: zero-filled memory is a table of lists that do not exist yet.
 
@@ -19,7 +21,7 @@ use crossbeam_epoch::Guard;
 use crate::NodeId;
 use crate::memory::{Memory, MemoryError};
 use crate::reclaim::{self, FreeBlocks};
-use crate::sync::{Arc, AtomicTable, AtomicU32, BlockTable, Ordering};
+use crate::sync::{Arc, AtomicTable, AtomicU32, BlockShape, BlockTable, Ordering};
 
 /// A place of a list that holds no neighbor.
 pub(crate) const EMPTY: u32 = u32::MAX;
@@ -39,11 +41,6 @@ pub(crate) fn is_anchored(word: u32) -> bool {
     word & ANCHORED != 0 && word != EMPTY
 }
 
-/// Words per block for lists of up to `limit` ids: whole cache lines.
-pub(crate) fn block_stride(limit: usize) -> usize {
-    limit.next_multiple_of(16)
-}
-
 /// A list as one reader saw it.
 #[derive(Clone, Copy)]
 pub(crate) struct ListRef<'g> {
@@ -52,6 +49,12 @@ pub(crate) struct ListRef<'g> {
 }
 
 impl<'g> ListRef<'g> {
+    /// All words, the empty places included.
+    #[inline(always)]
+    pub(crate) fn padded_words(&self) -> &'g [u32] {
+        self.words
+    }
+
     /// The words up to the first empty place.
     pub(crate) fn words(&self) -> &'g [u32] {
         let length = self.words.iter().position(|&word| word == EMPTY).unwrap_or(self.words.len());
@@ -87,7 +90,7 @@ impl Lists {
     /// Tables over the given memory, of which the first `blocks_in_use` blocks are already lists
     /// (named by their heads).
     pub(crate) fn new(
-        limit: usize,
+        shape: BlockShape,
         heads: Box<dyn Memory>,
         blocks: Box<dyn Memory>,
         links: Box<dyn Memory>,
@@ -95,7 +98,7 @@ impl Lists {
     ) -> Self {
         Self {
             heads: AtomicTable::new(heads),
-            blocks: BlockTable::new(block_stride(limit), blocks),
+            blocks: BlockTable::new(shape, blocks),
             free: FreeBlocks::new(links),
             fresh: AtomicU32::new(blocks_in_use),
         }
@@ -112,9 +115,16 @@ impl Lists {
         self.free.ensure(count)
     }
 
-    /// Words per block.
-    pub(crate) fn stride(&self) -> usize {
-        self.blocks.stride()
+    /// The shape of a block.
+    pub(crate) fn shape(&self) -> BlockShape {
+        self.blocks.shape()
+    }
+
+    /// The bytes behind the ids of a list that was loaded from here (L4).
+    #[inline(always)]
+    pub(crate) fn payload<'g>(&'g self, list: ListRef<'g>) -> &'g [u8] {
+        // SAFETY: a `ListRef` names a published block that is not reclaimed while `'g` lasts (L1, L2).
+        unsafe { self.blocks.payload(list.head - 1) }
     }
 
     /// The list in `slot`, or `None` when it was never published.
@@ -157,7 +167,8 @@ impl Lists {
         self.blocks.prefetch(head.load(Ordering::Relaxed).wrapping_sub(1));
     }
 
-    /// Replaces the list in `slot`, which was `old`, by `words`.
+    /// Replaces the list in `slot`, which was `old`, by `words`. `fill` writes the payload of the new block (L4),
+    /// given its id words and the old block's ids and payload; it is not called where there is none.
     ///
     /// # Safety
     /// `slot` was granted by `ensure_slots`; `old` was loaded from it under `guard`.
@@ -166,11 +177,17 @@ impl Lists {
         slot: usize,
         old: Option<ListRef<'_>>,
         words: &[u32],
+        fill: impl FnOnce(&[u32], Option<(&[u32], &[u8])>, &mut [u8]),
         guard: &Guard,
     ) -> Result<(), PublishError> {
         let block = self.take_block()?;
         // SAFETY: `take_block` made this thread the block's only owner (L1) and granted its bytes.
         unsafe { self.blocks.write(block, words, EMPTY) };
+        if self.blocks.shape().payload > 0 {
+            // SAFETY: as above; the ids are written and only read from here on.
+            let (ids, payload) = unsafe { (self.blocks.read(block), self.blocks.payload_mut(block)) };
+            fill(ids, old.map(|old| (old.words, self.payload(old))), payload);
+        }
         // SAFETY: the caller's promise.
         let head = unsafe { self.heads.at(slot) };
         let before = old.map_or(0, |list| list.head);
@@ -213,7 +230,7 @@ impl Lists {
         unsafe { self.heads.at(slot) }
     }
 
-    /// The words of the first `blocks` blocks.
+    /// All words of the first `blocks` blocks, payloads included.
     ///
     /// # Safety
     /// The blocks were granted by `ensure_blocks`, and nobody writes them while the slice lives.

@@ -5,6 +5,9 @@
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 
+use crate::config::GraphConfig;
+use crate::sync::BlockShape;
+
 /// A table could not grow: its memory is used up.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a graph table of {asked} bytes does not fit the {capacity} bytes it may use")]
@@ -64,8 +67,18 @@ impl GraphMemory {
     ///
     /// Blocks get more room than nodes: replaced ones wait there until no reader can see them.
     pub fn heap(nodes: usize, m0: usize) -> Self {
+        Self::heap_of(nodes, m0, 0)
+    }
+
+    /// As [`heap`](Self::heap), for a configuration whose blocks may carry a payload.
+    pub fn heap_for(nodes: usize, config: &GraphConfig) -> Self {
+        Self::heap_of(nodes, config.m0(), config.payload_bytes())
+    }
+
+    fn heap_of(nodes: usize, m0: usize, payload: usize) -> Self {
         let words = |count: usize| -> Box<dyn Memory> { Box::new(HeapMemory::new(count.max(16) * 4)) };
-        let stride = crate::lists::block_stride(m0);
+        let stride = BlockShape::new(m0, payload).stride;
+        let upper_stride = BlockShape::new(m0, 0).stride;
         Self {
             heads: words(nodes),
             blocks: words((4 * nodes + SPARE_BLOCKS) * stride),
@@ -74,7 +87,7 @@ impl GraphMemory {
             anchors: words(nodes),
             // Each node is on 1 / (M - 1) upper levels on average, and M may be 2.
             upper_heads: words(2 * nodes + 64),
-            upper_blocks: words((nodes + SPARE_BLOCKS) * stride),
+            upper_blocks: words((nodes + SPARE_BLOCKS) * upper_stride),
             upper_block_links: words(nodes + SPARE_BLOCKS),
         }
     }

@@ -9,7 +9,7 @@ use loom::thread;
 
 use crate::lists::{EMPTY, Lists, PublishError};
 use crate::memory::GraphMemory;
-use crate::sync::Arc;
+use crate::sync::{Arc, BlockShape};
 
 /// Whether a model keeps the rules or breaks one.
 #[derive(Clone, Copy, PartialEq)]
@@ -23,7 +23,7 @@ pub enum Twin {
 fn lists() -> Arc<Lists> {
     // Models bring their own cells; the memory is not used.
     let GraphMemory { heads, blocks, block_links, .. } = GraphMemory::heap(1, 2);
-    let lists = Lists::new(4, heads, blocks, block_links, 0);
+    let lists = Lists::new(BlockShape::new(4, 0), heads, blocks, block_links, 0);
     lists.ensure_slots(1).expect("one slot");
     Arc::new(lists)
 }
@@ -35,7 +35,7 @@ fn write(lists: &Arc<Lists>, word: u32) {
         // SAFETY: slot 0 was ensured.
         let old = unsafe { lists.load(0, &guard) };
         // SAFETY: as above; `old` was loaded from it under this guard.
-        match unsafe { lists.replace(0, old, &[word; 4], &guard) } {
+        match unsafe { lists.replace(0, old, &[word; 4], |_, _, _| (), &guard) } {
             Ok(()) => break,
             Err(PublishError::Lost) => loom::hint::spin_loop(),
             Err(PublishError::Memory(error)) => panic!("{error}"),
@@ -109,7 +109,7 @@ pub fn two_writers(twin: Twin) {
                 let mut words = old.map_or(Vec::new(), |old| old.words().to_vec());
                 words.push(word);
                 // SAFETY: as above; `old` was loaded from it under this guard.
-                match unsafe { lists.replace(0, old, &words, &guard) } {
+                match unsafe { lists.replace(0, old, &words, |_, _, _| (), &guard) } {
                     Ok(()) => break,
                     // The twin takes a lost race for a success.
                     Err(PublishError::Lost) if twin == Twin::Broken => break,

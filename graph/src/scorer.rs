@@ -39,4 +39,23 @@ pub trait Space: Sync {
 
     /// The scorer of node `id`, whose vector is in place. Called a few hundred times per insert: cheap.
     fn scorer(&self, id: NodeId) -> Self::Scorer<'_>;
+
+    /// Bytes behind the ids of each level-0 list that [`fill_payload`](Self::fill_payload) fills. Must be
+    /// what the graph was configured with ([`GraphConfig::with_payload_bytes`](crate::GraphConfig)).
+    fn payload_bytes(&self) -> usize {
+        0
+    }
+
+    /// Fills the payload of a level-0 list of `node` before it is published. Only called when
+    /// [`payload_bytes`](Self::payload_bytes) is not 0, and perhaps for a list that is then not published
+    /// because another writer was faster.
+    ///
+    /// # Shapes
+    /// `ids`: the list's words, M0 rounded up to whole cache lines. A word is a neighbor's id in its low 31 bits
+    /// (bit 31 is the graph's own); the list ends at the first `u32::MAX`, and all words after it are that.
+    /// `old`: words and payload of the list that this one replaces, in the same form, if there is one.
+    /// `payload`: `payload_bytes` bytes, 64-byte aligned, with arbitrary contents.
+    fn fill_payload(&self, node: NodeId, ids: &[u32], old: Option<(&[u32], &[u8])>, payload: &mut [u8]) {
+        let _ = (node, ids, old, payload);
+    }
 }

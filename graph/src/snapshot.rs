@@ -99,7 +99,11 @@ impl Graph {
             }
             Table::Blocks => {
                 for node in nodes {
-                    buffer.put_block(self.words(node, 0, &guard), self.base.stride())?;
+                    buffer.put_block(self.words(node, 0, &guard), self.base.shape().ids)?;
+                    if self.config.payload_bytes() > 0 {
+                        let payload = self.block(node, &guard).map_or(&[][..], |(_, payload)| payload);
+                        buffer.put_bytes(payload, self.config.payload_bytes().next_multiple_of(64))?;
+                    }
                 }
             }
             Table::Towers => {
@@ -128,7 +132,7 @@ impl Graph {
             Table::UpperBlocks => {
                 for node in nodes {
                     for level in 1..=self.saved_level(node, &guard) {
-                        buffer.put_block(self.words(node, level, &guard), self.upper.stride())?;
+                        buffer.put_block(self.words(node, level, &guard), self.upper.shape().ids)?;
                     }
                 }
             }
@@ -198,9 +202,14 @@ impl Graph {
             let words = unsafe { lists.all_words(blocks) };
             // One pass without branches; the slow search for the culprit only when there is one.
             let is_bad = |&word: &u32| word != EMPTY && node_of(word) >= nodes;
-            if words.iter().fold(false, |bad, word| bad | is_bad(word)) {
-                let index = words.iter().position(is_bad).unwrap_or(0);
-                return Err(OpenError::Word { table, index, word: words[index] });
+            let shape = lists.shape();
+            for (block, words) in words.chunks_exact(shape.stride).enumerate() {
+                let ids = &words[..shape.ids];
+                if ids.iter().fold(false, |bad, word| bad | is_bad(word)) {
+                    let place = ids.iter().position(is_bad).unwrap_or(0);
+                    let index = block * shape.stride + place;
+                    return Err(OpenError::Word { table, index, word: ids[place] });
+                }
             }
         }
         Ok(())
@@ -228,6 +237,16 @@ impl<'w> Words<'w> {
 
     fn put(&mut self, word: u32) -> io::Result<()> {
         self.buffer.extend_from_slice(&word.to_le_bytes());
+        if self.buffer.len() >= 1 << 16 {
+            self.out.write_all(&self.buffer)?;
+            self.buffer.clear();
+        }
+        Ok(())
+    }
+
+    fn put_bytes(&mut self, bytes: &[u8], length: usize) -> io::Result<()> {
+        self.buffer.extend_from_slice(bytes);
+        self.buffer.resize(self.buffer.len() + length - bytes.len(), 0);
         if self.buffer.len() >= 1 << 16 {
             self.out.write_all(&self.buffer)?;
             self.buffer.clear();

@@ -17,9 +17,28 @@ pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 pub(crate) use table::{AtomicTable, BlockTable};
 
+/// Where the parts of a block lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct BlockShape {
+    /// Words of ids, from the block's start: whole cache lines.
+    pub(crate) ids: usize,
+    /// Bytes of payload behind them.
+    pub(crate) payload: usize,
+    /// Words from block to block: whole cache lines.
+    pub(crate) stride: usize,
+}
+
+impl BlockShape {
+    /// Room for `limit` ids and `payload` bytes.
+    pub(crate) fn new(limit: usize, payload: usize) -> Self {
+        let ids = limit.next_multiple_of(16);
+        Self { ids, payload, stride: ids + payload.div_ceil(64) * 16 }
+    }
+}
+
 #[cfg(not(loom))]
 mod table {
-    use super::AtomicU32;
+    use super::{AtomicU32, BlockShape};
     use crate::memory::{Memory, MemoryError};
 
     /// Atomic words, zero until first stored.
@@ -59,7 +78,7 @@ mod table {
     /// it is only read, until it was retired and reclaimed.
     pub(crate) struct BlockTable {
         base: *mut u32,
-        stride: usize,
+        shape: BlockShape,
         memory: Box<dyn Memory>,
     }
 
@@ -69,49 +88,75 @@ mod table {
     unsafe impl Sync for BlockTable {}
 
     impl BlockTable {
-        pub(crate) fn new(stride: usize, memory: Box<dyn Memory>) -> Self {
-            Self { base: memory.base().cast(), stride, memory }
+        pub(crate) fn new(shape: BlockShape, memory: Box<dyn Memory>) -> Self {
+            Self { base: memory.base().cast(), shape, memory }
         }
 
-        pub(crate) fn stride(&self) -> usize {
-            self.stride
+        pub(crate) fn shape(&self) -> BlockShape {
+            self.shape
         }
 
         /// Makes the blocks `0..count` usable.
         pub(crate) fn ensure(&self, count: usize) -> Result<(), MemoryError> {
-            self.memory.ensure(count * self.stride * size_of::<u32>())
+            self.memory.ensure(count * self.shape.stride * size_of::<u32>())
         }
 
+        /// The id words of a block.
+        ///
         /// # Safety
         /// `block` was granted by `ensure`, is published, and cannot be reclaimed while the returned
         /// slice lives (the caller holds a pin from before it learned of the block, or owns it).
         #[inline(always)]
         pub(crate) unsafe fn read(&self, block: u32) -> &[u32] {
             // SAFETY: inside the granted bytes, by the caller's promise.
-            let start = unsafe { self.base.add(block as usize * self.stride) };
+            let start = unsafe { self.base.add(block as usize * self.shape.stride) };
             // SAFETY: a published block is whole and not written again before it is reclaimed.
-            unsafe { std::slice::from_raw_parts(start, self.stride) }
+            unsafe { std::slice::from_raw_parts(start, self.shape.ids) }
         }
 
-        /// The words of the blocks `0..count`.
+        /// The payload of a block, 64-byte aligned.
+        ///
+        /// # Safety
+        /// As [`read`](Self::read).
+        #[inline(always)]
+        pub(crate) unsafe fn payload(&self, block: u32) -> &[u8] {
+            // SAFETY: inside the granted bytes, by the caller's promise.
+            let start = unsafe { self.base.add(block as usize * self.shape.stride + self.shape.ids) };
+            // SAFETY: as in `read`; the payload lies between the ids and the next block.
+            unsafe { std::slice::from_raw_parts(start.cast(), self.shape.payload) }
+        }
+
+        /// The payload of a block, to be filled.
+        ///
+        /// # Safety
+        /// As [`write`](Self::write); no other reference to the payload lives.
+        #[allow(clippy::mut_from_ref)] // the block belongs to the caller, by the contract
+        pub(crate) unsafe fn payload_mut(&self, block: u32) -> &mut [u8] {
+            // SAFETY: inside the granted bytes, by the caller's promise.
+            let start = unsafe { self.base.add(block as usize * self.shape.stride + self.shape.ids) };
+            // SAFETY: nobody else reads or writes the block, by the caller's promise.
+            unsafe { std::slice::from_raw_parts_mut(start.cast(), self.shape.payload) }
+        }
+
+        /// All words of the blocks `0..count`, payloads included.
         ///
         /// # Safety
         /// Granted by `ensure`; nobody writes them while the slice lives.
         pub(crate) unsafe fn read_many(&self, count: usize) -> &[u32] {
             // SAFETY: granted bytes, initialised (zero-filled or loaded), by the caller's promise.
-            unsafe { std::slice::from_raw_parts(self.base, count * self.stride) }
+            unsafe { std::slice::from_raw_parts(self.base, count * self.shape.stride) }
         }
 
-        /// Fills a block: `words`, then `fill` up to the stride.
+        /// Fills the id words of a block: `words`, then `fill`.
         ///
         /// # Safety
-        /// `block` was granted by `ensure` and belongs to the caller alone; `words.len() <= stride`.
+        /// `block` was granted by `ensure` and belongs to the caller alone.
         pub(crate) unsafe fn write(&self, block: u32, words: &[u32], fill: u32) {
-            debug_assert!(words.len() <= self.stride);
+            debug_assert!(words.len() <= self.shape.ids);
             // SAFETY: inside the granted bytes, by the caller's promise.
-            let start = unsafe { self.base.add(block as usize * self.stride) };
+            let start = unsafe { self.base.add(block as usize * self.shape.stride) };
             // SAFETY: nobody else reads or writes the block, by the caller's promise.
-            let target = unsafe { std::slice::from_raw_parts_mut(start, self.stride) };
+            let target = unsafe { std::slice::from_raw_parts_mut(start, self.shape.ids) };
             let (head, tail) = target.split_at_mut(words.len());
             head.copy_from_slice(words);
             tail.fill(fill);
@@ -120,7 +165,7 @@ mod table {
         /// Asks the cache for the first two lines of a block: a hint, any index will do.
         #[inline(always)]
         pub(crate) fn prefetch(&self, block: u32) {
-            let start = self.base.wrapping_add(block as usize * self.stride);
+            let start = self.base.wrapping_add(block as usize * self.shape.stride);
             crate::prefetch::line(start);
             crate::prefetch::line(start.wrapping_add(16));
         }
@@ -129,7 +174,7 @@ mod table {
 
 #[cfg(loom)]
 mod table {
-    use super::AtomicU32;
+    use super::{AtomicU32, BlockShape};
     use crate::memory::{Memory, MemoryError};
     use loom::cell::UnsafeCell;
 
@@ -161,12 +206,12 @@ mod table {
     unsafe impl Sync for BlockTable {}
 
     impl BlockTable {
-        pub(crate) fn new(_stride: usize, _memory: Box<dyn Memory>) -> Self {
+        pub(crate) fn new(_shape: BlockShape, _memory: Box<dyn Memory>) -> Self {
             Self((0..CAPACITY).map(|_| UnsafeCell::new([0; STRIDE])).collect())
         }
 
-        pub(crate) fn stride(&self) -> usize {
-            STRIDE
+        pub(crate) fn shape(&self) -> BlockShape {
+            BlockShape { ids: STRIDE, payload: 0, stride: STRIDE }
         }
 
         pub(crate) fn ensure(&self, count: usize) -> Result<(), MemoryError> {
@@ -176,6 +221,15 @@ mod table {
         pub(crate) unsafe fn read(&self, block: u32) -> &[u32] {
             // SAFETY: loom reports this read if a write is not ordered with it.
             self.0[block as usize].with(|words| unsafe { &*words as &[u32] })
+        }
+
+        pub(crate) unsafe fn payload(&self, _block: u32) -> &[u8] {
+            &[]
+        }
+
+        #[allow(clippy::mut_from_ref)]
+        pub(crate) unsafe fn payload_mut(&self, _block: u32) -> &mut [u8] {
+            &mut []
         }
 
         pub(crate) unsafe fn read_many(&self, _count: usize) -> &[u32] {
