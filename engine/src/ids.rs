@@ -335,11 +335,23 @@ impl Keys {
     pub(crate) fn node(&self, key: &Key, rows: usize) -> Option<NodeId> {
         match self.mode() {
             KeyMode::Undecided => None,
-            KeyMode::RowNumber => match key {
-                Key::Int(number) => NodeId::try_from(*number).ok().filter(|&node| self.is_present(node)),
-                Key::Str(_) => None,
-            },
+            KeyMode::RowNumber => self.numbered_node(key, rows),
             KeyMode::Given => self.map(rows).pin().get(key).copied().filter(|&node| node != PENDING),
+        }
+    }
+
+    /// The node of a numbered row: that of its number, unless rows were moved by
+    /// [`renumber`](Self::renumber) since.
+    fn numbered_node(&self, key: &Key, rows: usize) -> Option<NodeId> {
+        let Key::Int(number) = key else { return None };
+        let node = NodeId::try_from(*number).ok()?;
+        match self.kind(node) {
+            KIND_ROW_NUMBER => Some(node),
+            // Another row has the place: this one was moved.
+            KIND_INT => {
+                self.map(rows).pin().get(key).copied().filter(|&node| self.key(node) == Some(key.as_ref()))
+            }
+            _ => None,
         }
     }
 
@@ -347,6 +359,7 @@ impl Keys {
     /// whose key is not.
     pub(crate) fn check(&self, rows: usize, texts: &[u8]) -> Result<(), NodeId> {
         let mode = self.mode();
+        let words = self.words.region().committed() / size_of::<u64>();
         if mode == KeyMode::RowNumber && self.kinds_of(rows).iter().all(|&kind| kind == KIND_ROW_NUMBER) {
             return Ok(());
         }
@@ -354,7 +367,8 @@ impl Keys {
             let is_fine = match self.kind(node) {
                 KIND_HOLE => true,
                 KIND_ROW_NUMBER => mode == KeyMode::RowNumber,
-                KIND_INT => mode == KeyMode::Given,
+                // A numbered row that was moved keeps its number as a word.
+                KIND_INT => mode != KeyMode::Undecided && (node as usize) < words,
                 KIND_STR => {
                     // SAFETY: the column was mapped with this many rows.
                     let (place, length) = text_place(unsafe { self.words.at(node) }[0]);
@@ -377,6 +391,46 @@ impl Keys {
 }
 
 impl Keys {
+    /// Gives the key of row `order[i]` to row `i`. Numbered rows keep their numbers as keys.
+    ///
+    /// On an error the keys are as they were.
+    pub(crate) fn renumber(&mut self, order: &[NodeId], options: &MemoryOptions) -> Result<(), RegionError> {
+        let options = MemoryOptions { expected_bytes: None, ..options.clone() };
+        let (kinds, words) = (Column::new(1, &options)?, Column::new(1, &options)?);
+        kinds.ensure(order.len())?;
+        words.ensure(order.len())?;
+        for (row, &node) in (0..).zip(order) {
+            let kind = match self.kind(node) {
+                KIND_ROW_NUMBER if node != row => KIND_INT,
+                kind => kind,
+            };
+            // SAFETY: grown above, and nobody else knows the columns yet.
+            unsafe { kinds.put(row, &[kind]) };
+            // SAFETY: as above.
+            unsafe { words.put(row, &[self.word(node)]) };
+        }
+        (self.kinds, self.words, self.map) = (kinds, words, OnceLock::new());
+        Ok(())
+    }
+
+    /// The word that stands for the key of a row in a file: a number, or where the text is. 0 for none.
+    pub(crate) fn word(&self, node: NodeId) -> u64 {
+        match self.kind(node) {
+            KIND_HOLE => 0,
+            KIND_ROW_NUMBER => u64::from(node),
+            _ => {
+                // SAFETY: the column was grown and the word written before the kind was set (K1).
+                let word = unsafe { self.words.at(node) };
+                word[0]
+            }
+        }
+    }
+
+    /// Whether some of the rows `0..rows` have words, although rows are numbered.
+    pub(crate) fn has_moved(&self, rows: usize) -> bool {
+        self.mode() == KeyMode::RowNumber && self.kinds_of(rows).contains(&KIND_INT)
+    }
+
     /// The bytes of all text keys, while nothing is written.
     pub(crate) fn texts_bytes(&self) -> &[u8] {
         let length = (self.texts_len() as usize).min(self.texts.committed());

@@ -7,6 +7,7 @@ mod ids;
 mod index;
 mod info;
 mod memory;
+mod optimize;
 mod recall;
 mod search;
 mod snapshot;

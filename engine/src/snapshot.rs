@@ -201,17 +201,12 @@ impl Index {
         writer.write_section(HEAD, bytemuck::bytes_of(&head))?;
         writer.write_section(ROWS, bytemuck::cast_slice(self.rows.rows()))?;
         writer.write_section(KEY_KINDS, self.keys.kinds_of(rows))?;
-        if self.keys.mode() == KeyMode::Given {
+        if self.keys.mode() == KeyMode::Given || self.keys.has_moved(rows) {
             writer.section(KEY_WORDS, |out| {
-                (0..rows as u32).try_for_each(|node| {
-                    if !self.keys.is_present(node) {
-                        return out.write_all(&[0; 8]);
-                    }
-                    // SAFETY: the column was grown to every row that has a key, and nothing is written.
-                    let word = unsafe { self.keys.words.at(node) };
-                    out.write_all(bytemuck::cast_slice(word))
-                })
+                (0..rows as u32).try_for_each(|node| out.write_all(&self.keys.word(node).to_le_bytes()))
             })?;
+        }
+        if self.keys.mode() == KeyMode::Given {
             writer.write_section(KEY_TEXTS, self.keys.texts_bytes())?;
         }
         for table in Table::ALL {
@@ -391,12 +386,11 @@ impl Opening<'_> {
         let rows = u64::from(head.rows);
         let kinds = Column::from_region(1, self.region(KEY_KINDS, rows)?);
         let fresh = || Region::reserve(&self.options.memory).map_err(memory);
-        let (words, texts, texts_len) = if mode == KeyMode::Given {
-            let words = self.region(KEY_WORDS, rows * 8)?;
-            (words, self.region(KEY_TEXTS, head.texts_len)?, head.texts_len)
-        } else {
-            (fresh()?, fresh()?, 0)
-        };
+        let is_given = mode == KeyMode::Given;
+        let has_words = is_given || self.file.bytes(KEY_WORDS).is_some();
+        let words = if has_words { self.region(KEY_WORDS, rows * 8)? } else { fresh()? };
+        let (texts, texts_len) =
+            if is_given { (self.region(KEY_TEXTS, head.texts_len)?, head.texts_len) } else { (fresh()?, 0) };
         let keys = Keys::from_parts(kinds, Column::from_region(1, words), texts, texts_len, mode);
         keys.check(rows as usize, self.file.bytes(KEY_TEXTS).unwrap_or_default())
             .map_err(|row| OpenError::Key { path: self.path(), row })?;

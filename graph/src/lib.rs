@@ -13,6 +13,7 @@ mod memory;
 #[cfg(loom)]
 #[doc(hidden)]
 pub mod models;
+mod optimize;
 #[cfg(not(loom))]
 mod prefetch;
 mod reclaim;
