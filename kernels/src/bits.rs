@@ -98,21 +98,38 @@ impl BitKernel {
         macro_rules! on {
             ($entry:ident, $queries:literal, $counts:ty) => {
                 match metric {
-                    BitMetric::Hamming => on!(@ $entry, $queries, Hamming<$counts>),
-                    BitMetric::Jaccard => on!(@ $entry, $queries, Jaccard<$counts>),
+                    BitMetric::Hamming => on!(@ $entry, $queries, Hamming<$counts>, 0),
+                    BitMetric::Jaccard => on!(@ $entry, $queries, Jaccard<$counts>, 0),
                 }
             };
-            (@ $entry:ident, $queries:literal, $sum:ty) => {{
-                let Table { pair, rows, gather } = entry::$entry::table::<$sum, 0>();
+            // POPCNT, which the entry functions of both paths switch on, beats their tables on a few words.
+            (words $entry:ident) => {
+                match (metric, bytes) {
+                    (BitMetric::Hamming, 16) => Some(on!(@ $entry, 1, Hamming<sums::Scalar>, 16)),
+                    (BitMetric::Jaccard, 16) => Some(on!(@ $entry, 1, Jaccard<sums::Scalar>, 16)),
+                    (BitMetric::Jaccard, 32) => Some(on!(@ $entry, 1, Jaccard<sums::Scalar>, 32)),
+                    (BitMetric::Jaccard, 48) => Some(on!(@ $entry, 1, Jaccard<sums::Scalar>, 48)),
+                    (BitMetric::Jaccard, 1..16) => Some(on!(@ $entry, 1, Jaccard<sums::Scalar>, 0)),
+                    _ => None,
+                }
+            };
+            (@ $entry:ident, $queries:literal, $sum:ty, $bytes:literal) => {{
+                let Table { pair, rows, gather } = entry::$entry::table::<$sum, $bytes>();
                 let matrix = entry::$entry::matrix::<$sum, $queries>;
                 Self { metric, isa, bytes, pair, rows, gather, matrix }
             }};
         }
         Ok(match isa.require()? {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => on!(avx512, 2, x86::Avx512),
+            Isa::Avx512 => match on!(words avx512) {
+                Some(kernel) => kernel,
+                None => on!(avx512, 2, x86::Avx512),
+            },
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => on!(avx2, 2, x86::Avx2),
+            Isa::Avx2 => match on!(words avx2) {
+                Some(kernel) => kernel,
+                None => on!(avx2, 2, x86::Avx2),
+            },
             #[cfg(target_arch = "aarch64")]
             Isa::Neon => on!(neon, 2, neon::Neon),
             Isa::Scalar => on!(scalar, 1, sums::Scalar),

@@ -121,6 +121,11 @@ macro_rules! entries {
             pub(crate) fn table<A: Sum, const DIM: usize>() -> Table<A::Query, A::Row, A::Out> {
                 Table { pair: pair::<A, DIM>, rows: rows::<A, DIM>, gather: gather::<A, DIM> }
             }
+
+            /// The entry functions of `A`, of which that of a pair is at `DIM`.
+            pub(crate) fn pair_table<A: Sum, const DIM: usize>() -> Table<A::Query, A::Row, A::Out> {
+                Table { pair: pair::<A, DIM>, rows: rows::<A, 0>, gather: gather::<A, 0> }
+            }
         }
     };
 }

@@ -6,7 +6,7 @@
 use core::marker::PhantomData;
 
 use crate::element::Element;
-use crate::lanes::{Lanes, LoadAs};
+use crate::lanes::{Lanes, LoadAs, sum_each};
 use crate::reference;
 use crate::sum::{LaneSum, Sum};
 
@@ -41,26 +41,27 @@ macro_rules! float_sum {
         type Query = Q;
         type Row = R;
         type Out = f32;
-        type Register = S::f32s;
+        type Register = S::Register;
 
         const WIDTH: usize = S::LANES;
+        const TILE_CHAINS: usize = 2 / S::WORDS;
 
         #[inline(always)]
-        unsafe fn load(query: *const Q) -> S::f32s {
+        unsafe fn load(query: *const Q) -> S::Register {
             let simd = token!(S);
             // SAFETY: the caller promises `WIDTH` elements.
             unsafe { Q::load(simd, query) }
         }
 
         #[inline(always)]
-        unsafe fn load_head(query: *const Q, count: usize) -> S::f32s {
+        unsafe fn load_head(query: *const Q, count: usize) -> S::Register {
             let simd = token!(S);
             // SAFETY: the caller promises `count` elements.
             unsafe { Q::load_head(simd, query, count) }
         }
 
         #[inline(always)]
-        unsafe fn step(partial: Self::Partial, query: S::f32s, row: *const R) -> Self::Partial {
+        unsafe fn step(partial: Self::Partial, query: S::Register, row: *const R) -> Self::Partial {
             let simd = token!(S);
             // SAFETY: the caller promises `WIDTH` elements.
             let row = unsafe { R::load(simd, row) };
@@ -70,7 +71,7 @@ macro_rules! float_sum {
         #[inline(always)]
         unsafe fn step_head(
             partial: Self::Partial,
-            query: S::f32s,
+            query: S::Register,
             row: *const R,
             count: usize,
         ) -> Self::Partial {
@@ -88,7 +89,7 @@ macro_rules! single_sum {
     ($metric:ident, monotone: $monotone:literal, |$simd:ident, $partial:ident, $query:ident, $row:ident| $add:expr, |$sum:ident| $finish:expr) => {
         impl<S: Lanes, Q, R> $metric<S, Q, R> {
             #[inline(always)]
-            fn add($simd: S, $partial: S::f32s, $query: S::f32s, $row: S::f32s) -> S::f32s {
+            fn add($simd: S, $partial: S::Register, $query: S::Register, $row: S::Register) -> S::Register {
                 $add
             }
         }
@@ -96,22 +97,23 @@ macro_rules! single_sum {
         // SAFETY: inlined throughout, and `LoadAs` reads exactly what S2 allows.
         unsafe impl<S: Lanes, Q: LoadAs<S>, R: LoadAs<S>> Sum for $metric<S, Q, R> {
             float_sum!();
-            type Partial = S::f32s;
+            type Partial = S::Register;
             type Context = ();
             type RowContext = ();
             type Pair = Self;
             type Cross = Self;
 
+            const CHAINS: usize = R::CHAINS;
             const IS_MONOTONE: bool = $monotone;
 
             #[inline(always)]
-            unsafe fn zero() -> S::f32s {
-                token!(S).splat_f32s(0.0)
+            unsafe fn zero() -> S::Register {
+                token!(S).splat(0.0)
             }
 
             #[inline(always)]
-            unsafe fn merge(a: S::f32s, b: S::f32s) -> S::f32s {
-                token!(S).add_f32s(a, b)
+            unsafe fn merge(a: S::Register, b: S::Register) -> S::Register {
+                token!(S).add(a, b)
             }
 
             #[inline(always)]
@@ -121,14 +123,37 @@ macro_rules! single_sum {
             unsafe fn row_context(_row: *const R, _dim: usize) {}
 
             #[inline(always)]
-            unsafe fn finish(partial: S::f32s, (): (), _query: *const Q, _row: *const R, _dim: usize) -> f32 {
-                let $sum = token!(S).reduce_sum_f32s(partial);
+            unsafe fn finish(
+                partial: S::Register,
+                (): (),
+                _query: *const Q,
+                _row: *const R,
+                _dim: usize,
+            ) -> f32 {
+                let $sum = token!(S).sum(partial);
                 $finish
             }
 
             #[inline(always)]
+            unsafe fn finish_many<const N: usize>(
+                partials: [S::Register; N],
+                (): (),
+                _query: *const Q,
+                _rows: [*const R; N],
+                _dim: usize,
+            ) -> [f32; N] {
+                let sums = sum_each(token!(S), partials);
+                let mut out = sums;
+                for n in 0..N {
+                    let $sum = sums[n];
+                    out[n] = $finish;
+                }
+                out
+            }
+
+            #[inline(always)]
             unsafe fn finish_cross(
-                partial: S::f32s,
+                partial: S::Register,
                 (): (),
                 (): (),
                 query: *const Q,
@@ -138,19 +163,32 @@ macro_rules! single_sum {
                 // SAFETY: the caller's promise is passed on.
                 unsafe { Self::finish(partial, (), query, row, dim) }
             }
+
+            #[inline(always)]
+            unsafe fn finish_cross_many<const N: usize>(
+                partials: [S::Register; N],
+                (): (),
+                _row_contexts: [(); N],
+                query: *const Q,
+                rows: [*const R; N],
+                dim: usize,
+            ) -> [f32; N] {
+                // SAFETY: the caller's promise is passed on.
+                unsafe { Self::finish_many(partials, (), query, rows, dim) }
+            }
         }
 
         // SAFETY: as above; the store is of one register.
         unsafe impl<S: Lanes, Q: LoadAs<S> + Element, R: LoadAs<S> + Element> LaneSum for $metric<S, Q, R> {
             #[inline(always)]
-            unsafe fn splat(query: Q) -> S::f32s {
-                token!(S).splat_f32s(query.to_f32())
+            unsafe fn splat(query: Q) -> S::Register {
+                token!(S).splat(query.to_f32())
             }
 
             #[inline(always)]
-            unsafe fn finish_lanes(partial: S::f32s, (): (), out: *mut f32) -> bool {
+            unsafe fn finish_lanes(partial: S::Register, (): (), out: *mut f32) -> bool {
                 // SAFETY: the caller promises `WIDTH` places, the size of one register of plain numbers.
-                unsafe { out.cast::<S::f32s>().write_unaligned(partial) };
+                unsafe { out.cast::<S::Register>().write_unaligned(partial) };
                 for lane in 0..S::LANES {
                     // SAFETY: `lane < WIDTH`, and the place was written just now.
                     let $sum = unsafe { out.add(lane).read() };
@@ -167,7 +205,7 @@ single_sum!(
     L2,
     monotone: true,
     |simd, partial, query, row| {
-        let difference = simd.sub_f32s(query, row);
+        let difference = simd.sub(query, row);
         simd.multiply_add(difference, difference, partial)
     },
     |sum| sum
@@ -177,14 +215,19 @@ single_sum!(InnerProduct, monotone: false, |simd, partial, query, row| simd.mult
 single_sum!(
     L1,
     monotone: true,
-    |simd, partial, query, row| simd.add_f32s(partial, simd.abs_f32s(simd.sub_f32s(query, row))),
+    |simd, partial, query, row| simd.add(partial, simd.abs(simd.sub(query, row))),
     |sum| sum
 );
 
 impl<S: Lanes, Q, R> Cosine<S, Q, R> {
     /// The product with the query, and the row's own squared norm.
     #[inline(always)]
-    fn add(simd: S, partial: (S::f32s, S::f32s), query: S::f32s, row: S::f32s) -> (S::f32s, S::f32s) {
+    fn add(
+        simd: S,
+        partial: (S::Register, S::Register),
+        query: S::Register,
+        row: S::Register,
+    ) -> (S::Register, S::Register) {
         (simd.multiply_add(query, row, partial.0), simd.multiply_add(row, row, partial.1))
     }
 }
@@ -199,24 +242,27 @@ unsafe fn squared_norm<S: Lanes, E: LoadAs<S>>(vector: *const E, dim: usize) -> 
 // SAFETY: inlined throughout, and `LoadAs` reads exactly what S2 allows.
 unsafe impl<S: Lanes, Q: LoadAs<S> + Element, R: LoadAs<S> + Element> Sum for Cosine<S, Q, R> {
     float_sum!();
-    type Partial = (S::f32s, S::f32s);
+    type Partial = (S::Register, S::Register);
     /// The query's squared norm.
     type Context = f32;
     /// The row's squared norm.
     type RowContext = f32;
     type Pair = CosinePair<S, Q, R>;
+
+    const CHAINS: usize = R::CHAINS;
+
     type Cross = InnerProduct<S, Q, R>;
 
     #[inline(always)]
     unsafe fn zero() -> Self::Partial {
         let simd = token!(S);
-        (simd.splat_f32s(0.0), simd.splat_f32s(0.0))
+        (simd.splat(0.0), simd.splat(0.0))
     }
 
     #[inline(always)]
     unsafe fn merge(a: Self::Partial, b: Self::Partial) -> Self::Partial {
         let simd = token!(S);
-        (simd.add_f32s(a.0, b.0), simd.add_f32s(a.1, b.1))
+        (simd.add(a.0, b.0), simd.add(a.1, b.1))
     }
 
     #[inline(always)]
@@ -240,21 +286,53 @@ unsafe impl<S: Lanes, Q: LoadAs<S> + Element, R: LoadAs<S> + Element> Sum for Co
         dim: usize,
     ) -> f32 {
         let simd = token!(S);
-        let (product, row_norm) = (simd.reduce_sum_f32s(product), simd.reduce_sum_f32s(row_norm));
+        let (product, row_norm) = (simd.sum(product), simd.sum(row_norm));
         // SAFETY: the caller's promise is passed on.
         unsafe { cosine(product, query_norm, row_norm, query, row, dim) }
     }
 
     #[inline(always)]
+    unsafe fn finish_many<const N: usize>(
+        partials: [Self::Partial; N],
+        query_norm: f32,
+        query: *const Q,
+        rows: [*const R; N],
+        dim: usize,
+    ) -> [f32; N] {
+        let simd = token!(S);
+        let (mut products, mut row_norms) = ([partials[0].0; N], [partials[0].1; N]);
+        for r in 0..N {
+            (products[r], row_norms[r]) = partials[r];
+        }
+        let (products, row_norms) = (sum_each(simd, products), sum_each(simd, row_norms));
+        // SAFETY: the caller's promise is passed on.
+        unsafe { cosines(products, query_norm, row_norms, query, rows, dim) }
+    }
+
+    #[inline(always)]
+    unsafe fn finish_cross_many<const N: usize>(
+        products: [S::Register; N],
+        query_norm: f32,
+        row_norms: [f32; N],
+        query: *const Q,
+        rows: [*const R; N],
+        dim: usize,
+    ) -> [f32; N] {
+        let products = sum_each(token!(S), products);
+        // SAFETY: the caller's promise is passed on.
+        unsafe { cosines(products, query_norm, row_norms, query, rows, dim) }
+    }
+
+    #[inline(always)]
     unsafe fn finish_cross(
-        product: S::f32s,
+        product: S::Register,
         query_norm: f32,
         row_norm: f32,
         query: *const Q,
         row: *const R,
         dim: usize,
     ) -> f32 {
-        let product = token!(S).reduce_sum_f32s(product);
+        let product = token!(S).sum(product);
         // SAFETY: the caller's promise is passed on.
         unsafe { cosine(product, query_norm, row_norm, query, row, dim) }
     }
@@ -263,17 +341,17 @@ unsafe impl<S: Lanes, Q: LoadAs<S> + Element, R: LoadAs<S> + Element> Sum for Co
 // SAFETY: inlined throughout; each store is of one register.
 unsafe impl<S: Lanes, Q: LoadAs<S> + Element, R: LoadAs<S> + Element> LaneSum for Cosine<S, Q, R> {
     #[inline(always)]
-    unsafe fn splat(query: Q) -> S::f32s {
-        token!(S).splat_f32s(query.to_f32())
+    unsafe fn splat(query: Q) -> S::Register {
+        token!(S).splat(query.to_f32())
     }
 
     #[inline(always)]
     unsafe fn finish_lanes((product, row_norm): Self::Partial, query_norm: f32, out: *mut f32) -> bool {
         let mut norms = [0.0f32; 16];
         // SAFETY: the caller promises `WIDTH` places, the size of one register of plain numbers.
-        unsafe { out.cast::<S::f32s>().write_unaligned(product) };
+        unsafe { out.cast::<S::Register>().write_unaligned(product) };
         // SAFETY: no register has more than 16 lanes.
-        unsafe { norms.as_mut_ptr().cast::<S::f32s>().write_unaligned(row_norm) };
+        unsafe { norms.as_mut_ptr().cast::<S::Register>().write_unaligned(row_norm) };
         let mut is_sound = true;
         for (lane, &row_norm) in norms.iter().enumerate().take(S::LANES) {
             // SAFETY: `lane < WIDTH`, and the place was written just now.
@@ -290,10 +368,10 @@ impl<S: Lanes, Q, R> CosinePair<S, Q, R> {
     #[inline(always)]
     fn add(
         simd: S,
-        (product, query_norm, row_norm): (S::f32s, S::f32s, S::f32s),
-        query: S::f32s,
-        row: S::f32s,
-    ) -> (S::f32s, S::f32s, S::f32s) {
+        (product, query_norm, row_norm): (S::Register, S::Register, S::Register),
+        query: S::Register,
+        row: S::Register,
+    ) -> (S::Register, S::Register, S::Register) {
         (
             simd.multiply_add(query, row, product),
             simd.multiply_add(query, query, query_norm),
@@ -307,10 +385,10 @@ unsafe impl<S: Lanes, Q: LoadAs<S> + Element, R: LoadAs<S> + Element> Sum for Co
     float_sum!();
 
     // Three sums in two chains are six in flight already.
-    const CHAINS: usize = 2;
+    const CHAINS: usize = 2 / S::WORDS;
     const MAX_CONST_DIM: usize = 128;
 
-    type Partial = (S::f32s, S::f32s, S::f32s);
+    type Partial = (S::Register, S::Register, S::Register);
     type Context = ();
     type RowContext = ();
     type Pair = Self;
@@ -318,14 +396,14 @@ unsafe impl<S: Lanes, Q: LoadAs<S> + Element, R: LoadAs<S> + Element> Sum for Co
 
     #[inline(always)]
     unsafe fn zero() -> Self::Partial {
-        let zero = token!(S).splat_f32s(0.0);
+        let zero = token!(S).splat(0.0);
         (zero, zero, zero)
     }
 
     #[inline(always)]
     unsafe fn merge(a: Self::Partial, b: Self::Partial) -> Self::Partial {
         let simd = token!(S);
-        (simd.add_f32s(a.0, b.0), simd.add_f32s(a.1, b.1), simd.add_f32s(a.2, b.2))
+        (simd.add(a.0, b.0), simd.add(a.1, b.1), simd.add(a.2, b.2))
     }
 
     #[inline(always)]
@@ -337,10 +415,8 @@ unsafe impl<S: Lanes, Q: LoadAs<S> + Element, R: LoadAs<S> + Element> Sum for Co
     #[inline(always)]
     unsafe fn finish(partial: Self::Partial, (): (), query: *const Q, row: *const R, dim: usize) -> f32 {
         let simd = token!(S);
-        // One by one: a closure would not have the target features of this body.
-        let product = simd.reduce_sum_f32s(partial.0);
-        let query_norm = simd.reduce_sum_f32s(partial.1);
-        let row_norm = simd.reduce_sum_f32s(partial.2);
+        let [product, query_norm, row_norm, _] =
+            simd.sum_four([partial.0, partial.1, partial.2, simd.splat(0.0)]);
         // SAFETY: the caller's promise is passed on.
         unsafe { cosine(product, query_norm, row_norm, query, row, dim) }
     }
@@ -375,6 +451,36 @@ unsafe fn cosine<Q: Element, R: Element>(
         // SAFETY: the caller promises `dim` elements in both.
         unsafe { cosine_in_f64(query, row, dim) }
     }
+}
+
+/// [`cosine`] of several rows.
+#[inline(always)]
+unsafe fn cosines<Q: Element, R: Element, const N: usize>(
+    products: [f32; N],
+    query_norm: f32,
+    row_norms: [f32; N],
+    query: *const Q,
+    rows: [*const R; N],
+    dim: usize,
+) -> [f32; N] {
+    let mut out = products;
+    let mut is_sound = in_range(query_norm);
+    for row_norm in row_norms {
+        is_sound &= in_range(row_norm);
+    }
+    if is_sound {
+        // No branch in here: four square roots, and four divisions, are one instruction each.
+        let root = query_norm.sqrt();
+        for r in 0..N {
+            out[r] = 1.0 - products[r] / (root * row_norms[r].sqrt());
+        }
+    } else {
+        for r in 0..N {
+            // SAFETY: the caller's promise is passed on.
+            out[r] = unsafe { cosine(products[r], query_norm, row_norms[r], query, rows[r], dim) };
+        }
+    }
+    out
 }
 
 /// Whether a squared norm is far enough from both ends of the range of `f32` that neither it nor the

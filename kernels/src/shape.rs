@@ -22,9 +22,6 @@ pub(crate) mod block;
 pub(crate) mod matrix;
 pub(crate) mod within;
 
-/// Chains per row in a tile of rows.
-const TILE_CHAINS: usize = 2;
-
 /// Rows of a gathered batch whose first lines are asked for before anything is summed: as many as a graph
 /// node has neighbors. The first touch of a row is also the one that waits for the address translation.
 const ROWS_AHEAD: usize = 32;
@@ -159,9 +156,16 @@ pub(crate) unsafe fn rows<A: Sum, const DIM: usize, const TILE: usize>(
             for r in 0..TILE {
                 some[r] = row((at + r).min(count - 1));
             }
-            let partials = tile::<A, DIM, TILE, TILE_CHAINS>(query, some, dim);
+            // Decided when the body is compiled.
+            let partials = match A::TILE_CHAINS {
+                1 => tile::<A, DIM, TILE, 1>(query, some, dim),
+                _ => tile::<A, DIM, TILE, 2>(query, some, dim),
+            };
+            // All of the tile, needed or not: left to the branch below, sums would be moved behind it and steps be
+            // kept in memory until then.
+            let distances = A::finish_many(partials, context, query, some, dim);
             for r in 0..TILE.min(count - at) {
-                out.add(at + r).write(A::finish(partials[r], context, query, some[r], dim));
+                out.add(at + r).write(distances[r]);
             }
             at += TILE;
         }

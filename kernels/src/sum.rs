@@ -43,6 +43,9 @@ pub(crate) unsafe trait Sum: Copy + 'static {
     /// and vectors are a few steps only, since every chain is one more register to add up at the end.
     const CHAINS: usize = 4;
 
+    /// Chains per row in a tile of rows.
+    const TILE_CHAINS: usize = 2;
+
     /// The largest dimension with a body of its own for one pair. Laid out in a row, the steps of several sums
     /// at once run the compiler out of registers.
     const MAX_CONST_DIM: usize = usize::MAX;
@@ -81,6 +84,23 @@ pub(crate) unsafe trait Sum: Copy + 'static {
         row: *const Self::Row,
         dim: usize,
     ) -> Self::Out;
+    /// The distances of several rows.
+    #[inline(always)]
+    unsafe fn finish_many<const R: usize>(
+        partials: [Self::Partial; R],
+        context: Self::Context,
+        query: *const Self::Query,
+        rows: [*const Self::Row; R],
+        dim: usize,
+    ) -> [Self::Out; R] {
+        // SAFETY: the caller's promise is passed on. Not a closure: it would not have the target features.
+        let mut out = [unsafe { Self::finish(partials[0], context, query, rows[0], dim) }; R];
+        for r in 1..R {
+            // SAFETY: the same.
+            out[r] = unsafe { Self::finish(partials[r], context, query, rows[r], dim) };
+        }
+        out
+    }
     /// The distance from a sum of [`Cross`](Self::Cross) and what both sides gave alone.
     unsafe fn finish_cross(
         partial: <Self::Cross as Sum>::Partial,
@@ -90,6 +110,26 @@ pub(crate) unsafe trait Sum: Copy + 'static {
         row: *const Self::Row,
         dim: usize,
     ) -> Self::Out;
+    /// The distances of several rows from sums of [`Cross`](Self::Cross).
+    #[inline(always)]
+    unsafe fn finish_cross_many<const R: usize>(
+        partials: [<Self::Cross as Sum>::Partial; R],
+        context: Self::Context,
+        row_contexts: [Self::RowContext; R],
+        query: *const Self::Query,
+        rows: [*const Self::Row; R],
+        dim: usize,
+    ) -> [Self::Out; R] {
+        // SAFETY: the caller's promise is passed on.
+        let first = unsafe { Self::finish_cross(partials[0], context, row_contexts[0], query, rows[0], dim) };
+        let mut out = [first; R];
+        for r in 1..R {
+            // SAFETY: the same.
+            out[r] =
+                unsafe { Self::finish_cross(partials[r], context, row_contexts[r], query, rows[r], dim) };
+        }
+        out
+    }
 }
 
 /// A [`Sum`] whose lanes can be rows instead of dimensions: the sums of `WIDTH` rows in one register.

@@ -18,6 +18,7 @@ use core::marker::PhantomData;
 
 use super::cosine;
 use crate::element::Element;
+use crate::lanes::x86::sum_four_512i;
 use crate::sum::Sum;
 
 /// A byte type: which of the two operands it is as it stands.
@@ -152,6 +153,21 @@ macro_rules! one_total {
             unsafe { _mm512_add_epi32(a, b) }
         }
     };
+}
+
+/// Σ of the products, lane by lane, from the moved products and the elements of the vector that was not moved.
+#[inline(always)]
+unsafe fn corrected<E: Byte>(products: __m512i, elements: __m512i) -> __m512i {
+    // SAFETY: (whole block) register arithmetic; the caller promises the instruction set.
+    unsafe {
+        // 128 times the elements.
+        let correction = _mm512_slli_epi32::<7>(elements);
+        if E::IS_SIGNED {
+            _mm512_sub_epi32(products, correction)
+        } else {
+            _mm512_add_epi32(products, correction)
+        }
+    }
 }
 
 /// All lanes together.
@@ -497,13 +513,7 @@ pair_sum!(
     |total, query, row| (add_products::<E>(total.0, query, row), add_elements::<E>(total.1, query)),
     |a, b| (_mm512_add_epi32(a.0, b.0), _mm512_add_epi32(a.1, b.1)),
     |sums| {
-        // One reduction for both: the correction is a shift by seven bits.
-        let correction = _mm512_slli_epi32::<7>(sums.1);
-        let products = if E::IS_SIGNED {
-            _mm512_sub_epi32(sums.0, correction)
-        } else {
-            _mm512_add_epi32(sums.0, correction)
-        };
+        let products = corrected::<E>(sums.0, sums.1);
         (-reduce(products)) as f32
     }
 );
@@ -531,9 +541,11 @@ pair_sum!(
     ),
     |a, b| (_mm512_add_epi32(a.0, b.0), Own::<E>::merge(a.1, b.1), Own::<E>::merge(a.2, b.2)),
     |sums| {
-        let null = core::ptr::null();
-        let query = Own::<E>::finish(sums.1, (), null, null, 0);
-        let row = Own::<E>::finish(sums.2, (), null, null, 0);
-        cosine(product::<E>(sums.0, query), query.squares, row.squares)
+        // The corrections lane by lane, so that three registers are left to add up instead of five.
+        let product = corrected::<E>(sums.0, sums.1.1);
+        let query = corrected::<E>(sums.1.0, sums.1.1);
+        let row = corrected::<E>(sums.2.0, sums.2.1);
+        let [product, query, row, _] = sum_four_512i([product, query, row, _mm512_setzero_si512()]);
+        cosine(product, query, row)
     }
 );

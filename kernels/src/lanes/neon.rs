@@ -2,7 +2,7 @@
 
 use core::arch::aarch64::{
     float32x4_t, uint16x4_t, vcvtq_f32_s32, vcvtq_f32_u32, vdup_n_u32, vget_low_s16, vget_low_u16, vld1_u16,
-    vmovl_s8, vmovl_s16, vmovl_u8, vmovl_u16, vreinterpret_s8_u32, vreinterpret_u8_u32,
+    vmovl_s8, vmovl_s16, vmovl_u8, vmovl_u16, vpaddq_f32, vreinterpret_s8_u32, vreinterpret_u8_u32,
     vreinterpretq_f32_u32, vshlq_n_u32,
 };
 
@@ -10,21 +10,24 @@ use half::{bf16, f16};
 use pulp::Simd;
 use pulp::aarch64::Neon;
 
-use super::{Lanes, LoadAs, LoadHead, copy_head};
+use super::{Lanes, LoadAs, LoadHead, copy_head, pulp_lanes};
 
-// SAFETY: the token has no content.
-unsafe impl Lanes for Neon {
-    #[inline(always)]
-    unsafe fn token() -> Self {
-        // SAFETY: the caller promises the instruction set.
-        unsafe { Self::new_unchecked() }
+pulp_lanes!(
+    Neon,
+    // SAFETY: the caller promises the instruction set.
+    unsafe { Self::new_unchecked() },
+    |simd, a, b, c| simd.mul_add_e_f32s(a, b, c),
+    [a, b, c, d] {
+        let [a, b, c, d]: [float32x4_t; 4] = [pulp::cast(a), pulp::cast(b), pulp::cast(c), pulp::cast(d)];
+        // SAFETY: register arithmetic; the token exists, so the CPU has NEON.
+        pulp::cast(unsafe { vpaddq_f32(vpaddq_f32(a, b), vpaddq_f32(c, d)) })
     }
-}
+);
 
 // SAFETY: the copy reads `count` elements.
 unsafe impl LoadHead for Neon {
     #[inline(always)]
-    unsafe fn load_f32_head(self, at: *const f32, count: usize) -> Self::f32s {
+    unsafe fn load_f32_head(self, at: *const f32, count: usize) -> Self::Register {
         // SAFETY: the caller's promise is passed on.
         pulp::cast(unsafe { copy_head::<f32, 4>(at, count) })
     }
@@ -36,13 +39,13 @@ macro_rules! widened {
         // SAFETY: the load is of four elements, the copy of `count`.
         unsafe impl LoadAs<Neon> for $element {
             #[inline(always)]
-            unsafe fn load(_simd: Neon, at: *const Self) -> <Neon as Simd>::f32s {
+            unsafe fn load(_simd: Neon, at: *const Self) -> <Neon as Lanes>::Register {
                 // SAFETY: the caller promises four elements.
                 pulp::cast(unsafe { $widen(at) })
             }
 
             #[inline(always)]
-            unsafe fn load_head(simd: Neon, at: *const Self, count: usize) -> <Neon as Simd>::f32s {
+            unsafe fn load_head(simd: Neon, at: *const Self, count: usize) -> <Neon as Lanes>::Register {
                 // SAFETY: the caller promises `count` elements, fewer than four.
                 let head = unsafe { copy_head::<Self, 4>(at, count) };
                 // SAFETY: `head` has four elements.

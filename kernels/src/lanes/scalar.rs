@@ -3,26 +3,20 @@
 use half::{bf16, f16};
 use pulp::{Scalar128b, Simd};
 
-use super::{Lanes, LoadAs, LoadHead, copy_head};
+use super::{Lanes, LoadAs, LoadHead, copy_head, pulp_lanes};
 
-// SAFETY: the token has no content.
-unsafe impl Lanes for Scalar128b {
-    #[inline(always)]
-    unsafe fn token() -> Self {
-        Self
-    }
-
-    #[inline(always)]
-    fn multiply_add(self, a: Self::f32s, b: Self::f32s, c: Self::f32s) -> Self::f32s {
-        // pulp would call fmaf(), a library function a hundred times slower than the two instructions.
-        self.add_f32s(self.mul_f32s(a, b), c)
-    }
-}
+pulp_lanes!(
+    Scalar128b,
+    Self,
+    // pulp would call fmaf(), a library function a hundred times slower than the two instructions.
+    |simd, a, b, c| simd.add_f32s(simd.mul_f32s(a, b), c),
+    [a, b, c, d] [Self.sum(a), Self.sum(b), Self.sum(c), Self.sum(d)]
+);
 
 // SAFETY: the copy reads `count` elements.
 unsafe impl LoadHead for Scalar128b {
     #[inline(always)]
-    unsafe fn load_f32_head(self, at: *const f32, count: usize) -> Self::f32s {
+    unsafe fn load_f32_head(self, at: *const f32, count: usize) -> Self::Register {
         // SAFETY: the caller's promise is passed on.
         pulp::cast(unsafe { copy_head::<f32, 4>(at, count) })
     }
@@ -34,7 +28,7 @@ macro_rules! widened {
         // SAFETY: both copies read the elements they are told.
         unsafe impl LoadAs<Scalar128b> for $element {
             #[inline(always)]
-            unsafe fn load(_simd: Scalar128b, at: *const Self) -> <Scalar128b as Simd>::f32s {
+            unsafe fn load(_simd: Scalar128b, at: *const Self) -> <Scalar128b as Lanes>::Register {
                 // SAFETY: the caller promises four elements.
                 pulp::cast(unsafe { at.cast::<[Self; 4]>().read_unaligned() }.map($widen))
             }
@@ -44,7 +38,7 @@ macro_rules! widened {
                 _simd: Scalar128b,
                 at: *const Self,
                 count: usize,
-            ) -> <Scalar128b as Simd>::f32s {
+            ) -> <Scalar128b as Lanes>::Register {
                 // SAFETY: the caller's promise is passed on.
                 pulp::cast(unsafe { copy_head::<Self, 4>(at, count) }.map($widen))
             }

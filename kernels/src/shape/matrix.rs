@@ -108,11 +108,14 @@ unsafe fn block<A: Sum, const Q: usize, const TILE: usize>(
     while row < end_row {
         // The last tile of rows, and that of queries, repeats its last one instead of having a body of its own.
         let mut rows = [sides.base; TILE];
-        let mut row_contexts = [MaybeUninit::<A::RowContext>::uninit(); TILE];
         for r in 0..TILE {
             rows[r] = sides.base.wrapping_add((row + r).min(end_row - 1) * sides.stride);
-            // SAFETY: the row exists by the promise of the caller.
-            row_contexts[r].write(unsafe { A::row_context(rows[r], dim) });
+        }
+        // SAFETY: the rows exist by the promise of the caller.
+        let mut row_contexts = [unsafe { A::row_context(rows[0], dim) }; TILE];
+        for r in 1..TILE {
+            // SAFETY: the same.
+            row_contexts[r] = unsafe { A::row_context(rows[r], dim) };
         }
         let mut first = first_query;
         while first < end_query {
@@ -122,16 +125,22 @@ unsafe fn block<A: Sum, const Q: usize, const TILE: usize>(
             }
             // SAFETY: queries and rows are valid by the promise of the caller.
             let sums = unsafe { cross_tile::<A::Cross, Q, TILE>(queries, rows, dim) };
-            for q in 0..Q.min(end_query - first) {
+            // All of the tile, needed or not: with a variable count the sums would go through memory.
+            let mut distances = [[MaybeUninit::<A::Out>::uninit(); TILE]; Q];
+            for q in 0..Q {
                 // SAFETY: the contexts of the block's queries were written above.
-                let context = unsafe { contexts[first + q - first_query].assume_init() };
+                let context = unsafe { contexts[(first + q).min(end_query - 1) - first_query].assume_init() };
+                // SAFETY: queries and rows are valid by the promise of the caller.
+                let some =
+                    unsafe { A::finish_cross_many(sums[q], context, row_contexts, queries[q], rows, dim) };
+                for r in 0..TILE {
+                    distances[q][r].write(some[r]);
+                }
+            }
+            for q in 0..Q.min(end_query - first) {
                 for r in 0..TILE.min(end_row - row) {
-                    // SAFETY: written above.
-                    let row_context = unsafe { row_contexts[r].assume_init() };
-                    // SAFETY: queries and rows are valid by the promise of the caller.
-                    let distance = unsafe {
-                        A::finish_cross(sums[q][r], context, row_context, queries[q], rows[r], dim)
-                    };
+                    // SAFETY: written above, every one.
+                    let distance = unsafe { distances[q][r].assume_init() };
                     // SAFETY: the caller promises a place for every pair.
                     unsafe { sides.out.add((first + q) * sides.out_stride + row + r).write(distance) };
                 }
