@@ -2,6 +2,7 @@
 //! endian. The checksum (CRC-32, ISO-HDLC) covers everything before it, so every flipped byte is found.
 
 use crc_fast::{CrcAlgorithm, checksum};
+use orthant_kernels::IsaError;
 
 /// Bytes before the body.
 const HEAD: usize = 20;
@@ -42,6 +43,9 @@ pub enum CodecError {
     /// The bytes are unchanged but mean nothing: sizes that disagree, or ranges that are not finite.
     #[error("the values are not those of a quantizer")]
     Invalid,
+    /// The environment forces an instruction set that is unknown or missing.
+    #[error(transparent)]
+    Isa(#[from] IsaError),
 }
 
 /// Puts head and checksum round a body.
@@ -85,4 +89,46 @@ pub(crate) fn unwrap(magic: [u8; 8], newest: u32, bytes: &[u8]) -> Result<&[u8],
 fn crc(bytes: &[u8]) -> u32 {
     // A 32-bit checksum in a wider return type.
     checksum(CrcAlgorithm::Crc32IsoHdlc, bytes) as u32
+}
+
+/// Reads the numbers of a body one after the other.
+pub(crate) struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
+    pub(crate) fn new(body: &'a [u8]) -> Self {
+        Self(body)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], CodecError> {
+        let (head, rest) = self.0.split_first_chunk::<N>().ok_or(CodecError::Invalid)?;
+        self.0 = rest;
+        Ok(*head)
+    }
+
+    pub(crate) fn u32(&mut self) -> Result<u32, CodecError> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    pub(crate) fn u64(&mut self) -> Result<u64, CodecError> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    /// A number of things, written as `u32`.
+    pub(crate) fn size(&mut self) -> Result<usize, CodecError> {
+        Ok(self.u32()? as usize)
+    }
+
+    /// `count` numbers, each of them finite. The bytes are there before anything is allocated for them.
+    pub(crate) fn finite(&mut self, count: usize) -> Result<Vec<f32>, CodecError> {
+        let bytes = count.checked_mul(4).ok_or(CodecError::Invalid)?;
+        let (head, rest) = self.0.split_at_checked(bytes).ok_or(CodecError::Invalid)?;
+        self.0 = rest;
+        let values: Vec<f32> = head.as_chunks::<4>().0.iter().map(|four| f32::from_le_bytes(*four)).collect();
+        if values.iter().all(|value| value.is_finite()) { Ok(values) } else { Err(CodecError::Invalid) }
+    }
+
+    /// Nothing may be left.
+    pub(crate) fn end(self) -> Result<(), CodecError> {
+        if self.0.is_empty() { Ok(()) } else { Err(CodecError::Invalid) }
+    }
 }
