@@ -4,8 +4,9 @@ use orthant_graph::{ConfigError, Graph, GraphConfig, LevelDraw};
 use orthant_kernels::{IsaError, Metric};
 use orthant_storage::{ArenaError, MemoryOptions, RegionError, RowArena, RowLayout};
 
-use crate::ids::Keys;
+use crate::directory::Directory;
 use crate::index::{FillError, Index, Workers};
+use crate::keys::Keys;
 use crate::memory::graph_memory;
 use crate::space::RowKernels;
 
@@ -202,6 +203,7 @@ impl IndexBuilder {
             levels: LevelDraw::new(self.seed, config.m()),
             seed: self.seed,
             keys: Keys::new(&self.memory)?,
+            directory: Directory::new(),
             quantization: self.quantization,
             codes: None,
             workers: self.workers,

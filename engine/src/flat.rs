@@ -8,6 +8,7 @@ use orthant_kernels::{IsaError, Kernel, Metric, reference};
 use orthant_pool::Pool;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::places::*;
 use crate::search::{Batch, BatchRows, Hit, SearchError};
 use crate::{Index, NodeId};
 
@@ -71,33 +72,32 @@ pub fn exact(
     pool: Option<&Pool>,
     progress: &(dyn Fn(usize) + Sync),
 ) -> Result<Batch, IsaError> {
-    exact_where(metric, rows, queries, k, pool, progress, &|_| true)
+    assert!(rows.dim > 0 && rows.dim <= rows.stride, "a row has elements and fits its stride");
+    let kernel = Kernel::new(metric, rows.dim)?;
+    Ok(scan_all(&kernel, queries, k, pool, progress, &|group| scan(&kernel, rows, group, k)))
 }
 
-/// [`exact`] over the rows for which `is_present` holds.
-pub(crate) fn exact_where(
-    metric: Metric,
-    rows: FlatRows<'_>,
+/// Calls `scan` for group after group of queries, on the threads of `pool`.
+fn scan_all(
+    kernel: &Kernel,
     queries: &[f32],
     k: usize,
     pool: Option<&Pool>,
     progress: &(dyn Fn(usize) + Sync),
-    is_present: &(dyn Fn(NodeId) -> bool + Sync),
-) -> Result<Batch, IsaError> {
-    assert!(rows.dim > 0 && rows.dim <= rows.stride, "a row has elements and fits its stride");
-    assert!(queries.len().is_multiple_of(rows.dim), "a whole number of queries");
-    let kernel = Kernel::new(metric, rows.dim)?;
-    let count = queries.len() / rows.dim;
-    let mut batch =
-        Batch { k, nodes: vec![Batch::MISSING; count * k], distances: vec![f32::INFINITY; count * k] };
+    scan: &(dyn Fn(&[f32]) -> Vec<Vec<Hit>> + Sync),
+) -> Batch {
+    let dim = kernel.dim();
+    assert!(queries.len().is_multiple_of(dim), "a whole number of queries");
+    let count = queries.len() / dim;
+    let mut batch = Batch::missing(count, k);
     if k == 0 || count == 0 {
-        return Ok(batch);
+        return batch;
     }
     let out = BatchRows::new(&mut batch);
     let done = AtomicUsize::new(0);
     let work = |range: std::ops::Range<usize>| {
-        let group = &queries[range.start * rows.dim..range.end * rows.dim];
-        for (place, hits) in scan(&kernel, rows, group, k, is_present).into_iter().enumerate() {
+        let group = &queries[range.start * dim..range.end * dim];
+        for (place, hits) in scan(group).into_iter().enumerate() {
             // SAFETY: every query is in exactly one range.
             unsafe { out.set(range.start + place, &hits) };
         }
@@ -107,20 +107,19 @@ pub(crate) fn exact_where(
         Some(pool) => pool.for_each_chunk(count, GROUP, |_, range| work(range)),
         None => (0..count).step_by(GROUP).for_each(|start| work(start..(start + GROUP).min(count))),
     }
-    Ok(batch)
+    batch
+}
+
+/// Rows that are compared with a group of queries before the next.
+fn rows_per_block(stride: usize) -> usize {
+    (BLOCK_BYTES / (stride * 4)).max(1)
 }
 
 /// The nearest rows to each query of a group.
-fn scan(
-    kernel: &Kernel,
-    rows: FlatRows<'_>,
-    queries: &[f32],
-    k: usize,
-    is_present: &dyn Fn(NodeId) -> bool,
-) -> Vec<Vec<Hit>> {
-    let per_block = (BLOCK_BYTES / (rows.stride * 4)).max(1);
+fn scan(kernel: &Kernel, rows: FlatRows<'_>, queries: &[f32], k: usize) -> Vec<Vec<Hit>> {
+    let per_block = rows_per_block(rows.stride);
     let mut distances = vec![0.0f32; per_block];
-    let mut best: Vec<Best> = queries.chunks_exact(rows.dim).map(|_| Best::new(k + MARGIN)).collect();
+    let mut best = Best::for_each(queries, rows.dim, k);
     let count = rows.count();
     for start in (0..count).step_by(per_block) {
         let length = per_block.min(count - start);
@@ -128,24 +127,15 @@ fn scan(
         for (query, best) in queries.chunks_exact(rows.dim).zip(&mut best) {
             kernel.rows(query, block, rows.stride, &mut distances[..length]);
             for (place, &distance) in distances[..length].iter().enumerate() {
-                let id = (start + place) as NodeId;
-                if best.takes(distance) && is_present(id) {
-                    best.add(distance, id);
+                if best.takes(distance) {
+                    best.add(distance, (start + place) as NodeId);
                 }
             }
         }
     }
-    let refined = |(query, best): (&[f32], Best)| {
-        let mut exact: Vec<(f64, NodeId)> = best
-            .hits
-            .into_iter()
-            .map(|(_, id)| (reference::distance(kernel.metric(), query, rows.row(id as usize)), id))
-            .collect();
-        exact.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-        let shown = |(distance, node)| Hit { node, distance: border(kernel.metric(), distance) };
-        exact.into_iter().take(k).map(shown).collect()
-    };
-    queries.chunks_exact(rows.dim).zip(best).map(refined).collect()
+    let queries = queries.chunks_exact(rows.dim);
+    let row = |id: NodeId| rows.row(id as usize);
+    queries.zip(best).map(|(query, best)| best.refined(kernel.metric(), query, k, row)).collect()
 }
 
 fn border(metric: Metric, distance: f64) -> f32 {
@@ -162,6 +152,11 @@ struct Best {
 }
 
 impl Best {
+    /// One for each query of a group.
+    fn for_each(queries: &[f32], dim: usize, k: usize) -> Vec<Self> {
+        queries.chunks_exact(dim).map(|_| Self::new(k + MARGIN)).collect()
+    }
+
     fn new(limit: usize) -> Self {
         Self { hits: Vec::with_capacity(limit + 1), limit }
     }
@@ -178,19 +173,73 @@ impl Best {
         }
         self.hits.insert(place.min(self.hits.len()), (distance, id));
     }
+
+    /// The best `k` by distances computed in f64.
+    fn refined<'r>(
+        self,
+        metric: Metric,
+        query: &[f32],
+        k: usize,
+        row: impl Fn(NodeId) -> &'r [f32],
+    ) -> Vec<Hit> {
+        let mut exact: Vec<(f64, NodeId)> =
+            self.hits.into_iter().map(|(_, id)| (reference::distance(metric, query, row(id)), id)).collect();
+        exact.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        let shown = |(distance, node)| Hit { node, generation: 0, distance: border(metric, distance) };
+        exact.into_iter().take(k).map(shown).collect()
+    }
 }
 
 impl Index {
-    /// The `k` nearest rows to each of the queries `[n × dim]`, found by comparing all rows.
+    /// The `k` nearest rows to each of the queries `[n × dim]`, found by comparing all rows that are in the
+    /// index when a group of queries comes to them.
+    ///
+    /// Inserts and removals may go on meanwhile; places of rows that are removed during the scan of a group of 32
+    /// queries are not used again before it ends.
     ///
     /// # Errors
     /// [`SearchError`].
     pub fn search_exact(&self, queries: &[f32], k: usize) -> Result<Batch, SearchError> {
         self.check_queries(queries, k)?;
-        let layout = self.rows.layout();
-        let rows = FlatRows { data: self.rows.rows(), dim: self.dim, stride: layout.stride() };
+        let kernel = Kernel::new(self.metric, self.dim)?;
         let pool = if self.workers.threads == 1 { None } else { Some(self.pool()?) };
-        let is_present = |node| self.keys.is_present(node);
-        Ok(exact_where(self.metric, rows, queries, k, pool, &|_| (), &is_present)?)
+        let scan = |group: &[f32]| self.scan_live(&kernel, group, k);
+        Ok(scan_all(&kernel, queries, k, pool, &|_| (), &scan))
+    }
+
+    /// The nearest live rows to each query of a group. Which rows are live is the graph's to say, so a row that
+    /// is still being written somewhere hides none of those after it.
+    fn scan_live(&self, kernel: &Kernel, queries: &[f32], k: usize) -> Vec<Vec<Hit>> {
+        let _pin = self.graph.pin();
+        let stride = self.rows.layout().stride();
+        let per_block = rows_per_block(stride);
+        let mut distances = vec![0.0f32; per_block];
+        let mut nodes = Vec::with_capacity(per_block);
+        let mut best = Best::for_each(queries, self.dim, k);
+        let count = self.graph.node_bound();
+        for start in (0..count).step_by(per_block) {
+            let block = start as NodeId..(start + per_block).min(count) as NodeId;
+            nodes.clear();
+            nodes.extend(block.filter(|&node| self.graph.is_live(node)));
+            for (query, best) in queries.chunks_exact(self.dim).zip(&mut best) {
+                let distances = &mut distances[..nodes.len()];
+                // SAFETY: the query has the kernel's dimension; the nodes were seen live under the pin, so their
+                // rows are whole and not written again while it is held (N1, N4).
+                unsafe { kernel.gather_raw(query.as_ptr(), self.rows.as_ptr(), stride, &nodes, distances) };
+                for (&node, &distance) in nodes.iter().zip(distances.iter()) {
+                    if best.takes(distance) {
+                        best.add(distance, node);
+                    }
+                }
+            }
+        }
+        // SAFETY: as above.
+        let row = |node: NodeId| unsafe { self.rows.row_unchecked(node) };
+        let refined = |(query, best): (&[f32], Best)| {
+            let mut hits = best.refined(self.metric, query, k, row);
+            hits.iter_mut().for_each(|hit| hit.generation = self.graph.generation(hit.node));
+            hits
+        };
+        queries.chunks_exact(self.dim).zip(best).map(refined).collect()
     }
 }

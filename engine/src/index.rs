@@ -1,14 +1,18 @@
 //! The index: rows, keys, codes and graph kept in step.
 //!
-//! * **N1** A row is claimed, filled, encoded and keyed, then published, then its key is shown, then it is linked:
-//!   whoever meets a node in the graph finds everything else about it in place.
-//! * **N2** A row that could not be linked keeps its number but has no key: it is in no result.
+//! * **N1** A place is taken (one that a removed row left, or a new one), its row filled, encoded and keyed, then
+//!   published, then its key is shown, then it is linked: whoever meets a node in the graph finds everything else
+//!   about it in place.
+//! * **N2** A row that could not be linked has no key and is in no result; its place goes back.
 //! * **N3** `started` and `finished` writes are equal while nothing is being written; saving relies on it.
+//! * **N4** A place is given to another row only when nobody holds a pin from while its last row was live. So who
+//!   pins, then sees a node live, then reads its generation, key, row or code, reads those of one row.
 
 use std::ops::Range;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use crate::places::*;
 use orthant_graph::{Graph, LevelDraw, NodeId, Scratch};
 use orthant_kernels::{IsaError, Metric};
 use orthant_pool::{Affinity, CancelToken, Pool, PoolError};
@@ -17,13 +21,15 @@ use orthant_storage::{ArenaError, MemoryOptions, RegionError, RowArena};
 
 use crate::builder::{BuildError, IndexBuilder, Quantization};
 use crate::codes::{Codes, CodesError};
-use crate::ids::{Key, KeyMode, KeyRef, KeyRefused, Keys, MAX_KEY_BYTES};
+use crate::directory::{Claim, Directory};
+use crate::ids::{Key, KeyRef, RowId};
+use crate::keys::{KeyMode, KeyRefused, Keys, Kind, MAX_KEY_BYTES};
 use crate::space::{RowKernels, RowSpace};
 
-/// A vector index: insert, search, save, open.
+/// A vector index: insert, remove, search, save, open.
 ///
-/// Inserts and searches may run at the same time from any number of threads; an inserted row is found
-/// by every search that starts afterwards.
+/// All of them but opening may run at the same time from any number of threads. An inserted row is found by the
+/// searches that start afterwards, a removed one by none; no search waits for a write.
 ///
 /// # Examples
 /// ```
@@ -48,6 +54,7 @@ pub struct Index {
     pub(crate) levels: LevelDraw,
     pub(crate) seed: u64,
     pub(crate) keys: Keys,
+    pub(crate) directory: Directory,
     pub(crate) quantization: Quantization,
     pub(crate) codes: Option<Codes>,
     pub(crate) workers: Workers,
@@ -71,7 +78,7 @@ pub(crate) struct Writes {
 }
 
 impl Writes {
-    fn begin(&self) -> WriteGuard<'_> {
+    pub(crate) fn begin(&self) -> WriteGuard<'_> {
         // SeqCst: a save that reads `started` after its work must not miss a write whose rows it saw.
         self.started.fetch_add(1, Ordering::SeqCst);
         WriteGuard(self)
@@ -84,7 +91,7 @@ impl Writes {
     }
 }
 
-struct WriteGuard<'a>(&'a Writes);
+pub(crate) struct WriteGuard<'a>(&'a Writes);
 
 impl Drop for WriteGuard<'_> {
     fn drop(&mut self) {
@@ -198,8 +205,8 @@ impl From<CodesError> for InsertError {
 }
 
 thread_local! {
-    /// What an inserting thread reuses from row to row.
-    static SCRATCH: std::cell::RefCell<(Scratch, Vec<u8>)> = Default::default();
+    /// What a writing thread reuses from row to row.
+    pub(crate) static SCRATCH: std::cell::RefCell<(Scratch, Vec<u8>)> = Default::default();
 }
 
 /// Rows linked per turn of a thread: long enough to make taking a turn free, short enough that
@@ -232,111 +239,112 @@ impl Index {
         self.len() == 0
     }
 
-    /// The key of a node from a search result.
+    /// The key of a row from a search result.
     ///
-    /// `None` for a node that is not in the index.
-    pub fn key(&self, node: NodeId) -> Option<KeyRef<'_>> {
-        // Not asked of `rows.len()`: that stops at the first row that is still being written by somebody.
-        self.keys.key(node)
+    /// `None` for a row that is not in the index any more. Many keys are read with less copying through
+    /// [`pin`](Self::pin).
+    pub fn key(&self, row: RowId) -> Option<Key> {
+        self.pin().key(row).map(KeyRef::to_key)
     }
 
-    /// The node that a key names.
-    pub fn node(&self, key: &Key) -> Option<NodeId> {
-        self.keys.node(key, self.rows.len())
+    /// The row that a key names now.
+    pub fn id(&self, key: &Key) -> Option<RowId> {
+        self.pin().id(key)
     }
 
-    /// The row a key names, as it is stored: of unit length for [`Metric::Cosine`].
-    pub fn row(&self, key: &Key) -> Option<&[f32]> {
-        let node = self.node(key)?;
-        // SAFETY: the key is shown, so the row was published before (K1).
-        Some(unsafe { self.rows.row_unchecked(node) })
+    /// Whether a key names a row.
+    pub fn contains(&self, key: &Key) -> bool {
+        self.id(key).is_some()
+    }
+
+    /// A copy of the row a key names, as it is stored: of unit length for [`Metric::Cosine`].
+    pub fn row(&self, key: &Key) -> Option<Vec<f32>> {
+        let pinned = self.pin();
+        pinned.id(key).and_then(|row| pinned.row(row)).map(<[f32]>::to_vec)
     }
 
     /// Inserts a row under a key of the caller's.
     ///
     /// # Errors
     /// [`InsertError`].
-    pub fn insert(&self, key: impl Into<Key>, row: &[f32]) -> Result<NodeId, InsertError> {
+    pub fn insert(&self, key: impl Into<Key>, row: &[f32]) -> Result<RowId, InsertError> {
         let key = key.into();
         self.check_row(0, row)?;
+        check_key(&key)?;
         self.settle_keys(true)?;
-        self.keys.claim(&key, self.rows.len()).map_err(|refused| key_error(refused, &key))?;
         let _write = self.writes.begin();
-        let inserted = self.append(Some(key.as_ref()), |out| out.copy_from_slice(row)).and_then(|node| {
-            self.link(node)?;
-            Ok(node)
+        self.claim_free(&key)?;
+        let inserted = self.append(Some(key.as_ref()), |out| out.copy_from_slice(row)).and_then(|row| {
+            self.directory.announce(&key, row);
+            self.link(row)?;
+            Ok(row)
         });
-        match &inserted {
-            Ok(node) => self.keys.settle_node(&key, *node),
-            Err(_) => self.keys.release(&key),
-        }
+        self.settle(&key, inserted.as_ref().ok().copied());
         inserted
     }
 
-    /// Inserts the rows `[n × dim]` in parallel, under the given keys or, without, under their numbers.
-    /// Returns their nodes in order.
+    /// Inserts the rows `[n × dim]` in parallel, under the given keys or, without, under their numbers: the
+    /// count of rows that ever came before. Returns their ids in order.
     ///
     /// # Errors
-    /// [`InsertError`]. Bad rows and duplicate keys are found before anything is inserted; after an
-    /// error for lack of memory, the rows before it may be in.
-    pub fn insert_batch(&self, rows: &[f32], keys: Option<&[Key]>) -> Result<Vec<NodeId>, InsertError> {
-        if !rows.len().is_multiple_of(self.dim) {
-            return Err(InsertError::Ragged { elements: rows.len(), dim: self.dim });
-        }
-        let count = rows.len() / self.dim;
-        for (number, row) in rows.chunks_exact(self.dim).enumerate() {
-            self.check_row(number, row)?;
-        }
-        if let Some(keys) = keys
-            && keys.len() != count
-        {
-            return Err(InsertError::KeyCount { keys: keys.len(), rows: count });
-        }
+    /// [`InsertError`]. Bad rows and duplicate keys are found before anything is inserted; after an error for
+    /// lack of memory some of the rows may be in.
+    pub fn insert_batch(&self, rows: &[f32], keys: Option<&[Key]>) -> Result<Vec<RowId>, InsertError> {
+        let count = self.check_rows(rows, keys)?;
         if count == 0 {
             return Ok(Vec::new());
         }
         self.settle_keys(keys.is_some())?;
-        for (place, key) in keys.unwrap_or_default().iter().enumerate() {
-            if let Err(refused) = self.keys.claim(key, self.rows.len()) {
-                keys.unwrap_or_default()[..place].iter().for_each(|key| self.keys.release(key));
-                return Err(key_error(refused, key));
+        let _write = self.writes.begin();
+        let keys = keys.unwrap_or_default();
+        for (place, key) in keys.iter().enumerate() {
+            if let Err(refused) = self.claim_free(key) {
+                keys[..place].iter().for_each(|key| self.settle(key, None));
+                return Err(refused);
             }
         }
-        let _write = self.writes.begin();
-        let mut nodes = Vec::with_capacity(count);
+        let mut ids = Vec::with_capacity(count);
         let result = rows.chunks_exact(self.dim).enumerate().try_for_each(|(number, row)| {
-            let key = keys.map(|keys| keys[number].as_ref());
-            nodes.push(self.append(key, |out| out.copy_from_slice(row))?);
+            let key = keys.get(number);
+            let id = self.append(key.map(Key::as_ref), |out| out.copy_from_slice(row))?;
+            if let Some(key) = key {
+                self.directory.announce(key, id);
+            }
+            ids.push(id);
             Ok(())
         });
-        let result = result.and_then(|()| self.link_all(&nodes, &|_| ()));
-        for (place, key) in keys.unwrap_or_default().iter().enumerate() {
-            match nodes.get(place).filter(|&&node| self.keys.is_present(node)) {
-                Some(&node) => self.keys.settle_node(key, node),
-                None => self.keys.release(key),
+        let result = match result {
+            Ok(()) => self.link_all(&ids, &|_| ()),
+            Err(error) => {
+                ids.iter().for_each(|&id| self.give_up(id));
+                Err(error)
             }
+        };
+        for (place, key) in keys.iter().enumerate() {
+            // A row that is not in is not settled on.
+            self.settle(key, ids.get(place).copied());
         }
-        result.map(|()| nodes)
+        result.map(|()| ids)
     }
 
     /// Inserts `count` rows that `read` fills in one by one, under their numbers: what
     /// [`insert_batch`](Self::insert_batch) does for rows that come from a file of another element type,
-    /// without a copy of them all. Returns their nodes in order.
+    /// without a copy of them all. Returns their ids in order.
     ///
     /// # Errors
-    /// [`FillError`]; the rows before the bad one keep their numbers but are in no result.
+    /// [`FillError`]; after one that could not be read none of the rows is in, but their numbers are used up.
     pub fn insert_from<E: Send>(
         &self,
         count: usize,
         mut read: impl FnMut(usize, &mut [f32]) -> Result<(), E>,
         progress: &(dyn Fn(usize) + Sync),
-    ) -> Result<Vec<NodeId>, FillError<E>> {
+    ) -> Result<Vec<RowId>, FillError<E>> {
         if count == 0 {
             return Ok(Vec::new());
         }
         self.settle_keys(false)?;
         let _write = self.writes.begin();
-        let mut nodes = Vec::with_capacity(count);
+        let mut ids = Vec::with_capacity(count);
         let mut buffer = vec![0.0; self.dim];
         for row in 0..count {
             let appended = read(row, &mut buffer)
@@ -344,15 +352,15 @@ impl Index {
                 .and_then(|()| Ok(self.check_row(row, &buffer)?))
                 .and_then(|()| Ok(self.append(None, |out| out.copy_from_slice(&buffer))?));
             match appended {
-                Ok(node) => nodes.push(node),
+                Ok(id) => ids.push(id),
                 Err(error) => {
-                    nodes.iter().for_each(|&node| self.keys.give_up(node));
+                    ids.iter().for_each(|&id| self.give_up(id));
                     return Err(error);
                 }
             }
         }
-        self.link_all(&nodes, progress)?;
-        Ok(nodes)
+        self.link_all(&ids, progress)?;
+        Ok(ids)
     }
 
     /// Trains the quantizer on the rows that are in and encodes them. Does nothing without
@@ -363,9 +371,10 @@ impl Index {
     /// go on at full precision.
     pub fn train(&mut self) -> Result<(), InsertError> {
         let count = self.rows.len();
-        if self.quantization == Quantization::None || self.codes.is_some() || count == 0 {
+        if self.quantization == Quantization::None || self.codes.is_some() || self.is_empty() {
             return Ok(());
         }
+        self.overwrite_dead_rows();
         let layout = self.rows.layout();
         let quantizer = Sq8::train(self.rows.rows(), layout.stride(), count, self.dim)?;
         let stride = crate::codes::code_stride(self.dim);
@@ -382,6 +391,18 @@ impl Index {
         Ok(())
     }
 
+    /// Copies a live row over those that are in no result, so that training sees only values that are in use.
+    fn overwrite_dead_rows(&mut self) {
+        let nodes = 0..self.rows.len() as NodeId;
+        let Some(live) = nodes.clone().find(|&node| self.graph.is_live(node)) else { return };
+        for node in nodes.filter(|&node| !self.graph.is_live(node)) {
+            // SAFETY: `self` is borrowed mutably, so nobody else has any row.
+            let target = unsafe { self.rows.rewrite(node) };
+            // SAFETY: a live row is whole, and another than `target`.
+            target.copy_from_slice(unsafe { self.rows.row_unchecked(live) });
+        }
+    }
+
     /// Changes what the search compares. Codes are dropped, and made by the next [`train`](Self::train).
     pub fn set_quantization(&mut self, quantization: Quantization) {
         self.quantization = quantization;
@@ -394,66 +415,179 @@ impl Index {
         self.pool = OnceLock::new();
     }
 
-    /// Claims, fills and publishes a row (N1).
-    fn append(&self, key: Option<KeyRef<'_>>, fill: impl FnOnce(&mut [f32])) -> Result<NodeId, InsertError> {
-        let mut claim = self.rows.claim()?;
-        let node = claim.id();
-        let row = claim.row_mut();
+    /// Takes a place and fills it (N1). Without a key the row gets the next number.
+    pub(crate) fn append(
+        &self,
+        key: Option<KeyRef<'_>>,
+        fill: impl FnOnce(&mut [f32]),
+    ) -> Result<RowId, InsertError> {
+        let is_numbered = key.is_none();
+        let id = if let Some(node) = self.graph.take_slot() {
+            // SAFETY: the graph has just given this place to the caller alone (N4), and its row was published
+            // when it was first used.
+            let row = unsafe { self.rows.rewrite(node) };
+            // SAFETY: as above.
+            let kind = unsafe { self.fill_place(node, row, key, fill) };
+            match kind {
+                Ok(kind) => self.keys.show(node, kind),
+                Err(error) => {
+                    self.give_up(RowId { node, generation: self.graph.generation(node) });
+                    return Err(error);
+                }
+            }
+            RowId { node, generation: self.graph.generation(node) }
+        } else {
+            let mut claim = self.rows.claim()?;
+            let node = claim.id();
+            // SAFETY: a claim makes the place the caller's alone.
+            let kind = unsafe { self.fill_place(node, claim.row_mut(), key, fill) }?;
+            claim.publish();
+            self.keys.show(node, kind);
+            RowId { node, generation: 0 }
+        };
+        if is_numbered && !self.keys.is_own_number(id.node) {
+            // SAFETY: the place is the caller's until it is linked.
+            if let Some(number) = unsafe { self.keys.key(id.node) } {
+                self.directory.enter(number.to_key(), id);
+            }
+        }
+        Ok(id)
+    }
+
+    /// Writes all that belongs to a row.
+    ///
+    /// # Safety
+    /// The place `node` is the caller's alone; `row` is its row.
+    unsafe fn fill_place(
+        &self,
+        node: NodeId,
+        row: &mut [f32],
+        key: Option<KeyRef<'_>>,
+        fill: impl FnOnce(&mut [f32]),
+    ) -> Result<Kind, InsertError> {
         fill(row);
         if self.metric == Metric::Cosine && !normalize(row) {
             // Before the row is published, so whoever meets the row knows.
             self.has_zero_row.store(true, Ordering::Release);
         }
         if let Some(codes) = &self.codes {
-            // SAFETY: the claim makes the row the caller's alone.
+            // SAFETY: the caller's promise.
             SCRATCH.with_borrow_mut(|(_, buffer)| unsafe { codes.encode(node, row, buffer) })?;
         }
-        // SAFETY: as above.
-        let keyed = unsafe { self.keys.write(node, key) };
-        let kind = keyed.map_err(|refused| match key {
-            Some(key) => key_error(refused, &key.to_key()),
-            None => key_error(refused, &Key::Int(u64::from(node))),
-        })?;
-        claim.publish();
-        self.keys.show(node, kind);
-        Ok(node)
+        let key = key.unwrap_or_else(|| KeyRef::Int(self.keys.take_number()));
+        // SAFETY: the caller's promise.
+        unsafe { self.keys.write(node, key) }.map_err(key_error)
     }
 
     /// Links a published row, or gives it up (N2).
-    fn link(&self, node: NodeId) -> Result<(), InsertError> {
+    pub(crate) fn link(&self, row: RowId) -> Result<(), InsertError> {
         let space = self.space();
         let linked = SCRATCH.with_borrow_mut(|(scratch, _)| {
-            self.graph.insert(node, self.levels.level(node), &space, scratch)
+            self.graph.insert(row.node, self.levels.level(row.node), &space, scratch)
         });
         linked.map_err(|error| {
-            self.keys.give_up(node);
+            self.give_up(row);
             error.into()
         })
     }
 
-    /// Links published rows in parallel; after an error the rows not linked yet are given up.
-    fn link_all(&self, nodes: &[NodeId], progress: &(dyn Fn(usize) + Sync)) -> Result<(), InsertError> {
+    /// Takes the key from a row that was not linked, and gives its place back (N2).
+    pub(crate) fn give_up(&self, row: RowId) {
+        if self.keys.mode() == KeyMode::RowNumber {
+            // SAFETY: the place is the caller's, which did not link it.
+            if let Some(number) = unsafe { self.keys.key(row.node) } {
+                self.directory.forget(&number.to_key(), row);
+            }
+        }
+        self.keys.give_up(row.node);
+        self.graph.give_slot_back(row.node);
+    }
+
+    /// Links published rows in parallel; after an error those not linked yet are given up.
+    fn link_all(&self, rows: &[RowId], progress: &(dyn Fn(usize) + Sync)) -> Result<(), InsertError> {
         let failed = OnceLock::new();
         let done = AtomicU64::new(0);
         let cancel = CancelToken::new();
-        self.run_chunks(nodes.len(), LINK_CHUNK, &cancel, |_, range| {
+        let is_done: Vec<AtomicBool> = rows.iter().map(|_| AtomicBool::new(false)).collect();
+        self.run_chunks(rows.len(), LINK_CHUNK, &cancel, |_, range| {
             let length = range.len() as u64;
-            for &node in &nodes[range] {
-                if let Err(error) = self.link(node) {
-                    cancel.cancel();
-                    let _ = failed.set(error);
-                    return;
+            for place in range {
+                match self.link(rows[place]) {
+                    Ok(()) => is_done[place].store(true, Ordering::Relaxed),
+                    Err(error) => {
+                        is_done[place].store(true, Ordering::Relaxed);
+                        cancel.cancel();
+                        let _ = failed.set(error);
+                        return;
+                    }
                 }
             }
             progress((done.fetch_add(length, Ordering::Relaxed) + length) as usize);
         })?;
-        match failed.into_inner() {
-            None => Ok(()),
-            Some(error) => {
-                let unlinked = nodes.iter().filter(|&&node| !self.graph.contains(node));
-                unlinked.for_each(|&node| self.keys.give_up(node));
-                Err(error)
+        let Some(error) = failed.into_inner() else { return Ok(()) };
+        for (&row, is_done) in rows.iter().zip(is_done) {
+            if !is_done.into_inner() {
+                self.give_up(row);
             }
+        }
+        Err(error)
+    }
+
+    /// Whether `row` is in the index. Under a pin from before this says yes, its place is not given to another
+    /// row until the pin is released (N4).
+    pub(crate) fn is_live(&self, row: RowId) -> bool {
+        // In this order: once the node was seen live, its generation stays.
+        self.graph.is_live(row.node) && self.graph.generation(row.node) == row.generation
+    }
+
+    /// The row that a key names, under a pin of the caller's.
+    pub(crate) fn find(&self, key: &Key) -> Option<RowId> {
+        if self.keys.mode() == KeyMode::Undecided {
+            return None;
+        }
+        self.find_by_node(key).or_else(|| {
+            self.fill_directory();
+            self.directory.find(key, |row| self.is_live(row))
+        })
+    }
+
+    /// The row whose number is `key` and its node, under a pin of the caller's.
+    pub(crate) fn find_by_node(&self, key: &Key) -> Option<RowId> {
+        let Key::Int(number) = key else { return None };
+        let node = NodeId::try_from(*number).ok()?;
+        // Live first: then its key stays.
+        (self.keys.mode() == KeyMode::RowNumber && self.graph.is_live(node) && self.keys.is_own_number(node))
+            .then(|| RowId { node, generation: self.graph.generation(node) })
+    }
+
+    /// Fills the directory of a saved index, unless that was done.
+    pub(crate) fn fill_directory(&self) {
+        self.directory.fill(|enter| {
+            let pinned = self.pin();
+            for node in 0..self.graph.node_bound() as NodeId {
+                let row = RowId { node, generation: self.graph.generation(node) };
+                if let Some(key) = pinned.key(row)
+                    && !(self.keys.mode() == KeyMode::RowNumber && self.keys.is_own_number(node))
+                {
+                    enter(key.to_key(), row);
+                }
+            }
+        });
+    }
+
+    /// Ends the caller's write under `key`.
+    pub(crate) fn settle(&self, key: &Key, row: Option<RowId>) {
+        let _pin = self.graph.pin();
+        self.directory.settle(key, row, |row| self.is_live(row));
+    }
+
+    /// Makes `key` the caller's to insert a row under.
+    fn claim_free(&self, key: &Key) -> Result<(), InsertError> {
+        self.fill_directory();
+        let _pin = self.graph.pin();
+        match self.directory.claim_free(key, |row| self.is_live(row)) {
+            Claim::Free => Ok(()),
+            Claim::Taken(_) | Claim::Busy => Err(InsertError::DuplicateKey { key: key.clone() }),
         }
     }
 
@@ -497,7 +631,7 @@ impl Index {
         RowSpace { kernels: &self.kernels, rows: &self.rows, has_zero_row }
     }
 
-    fn check_row(&self, number: usize, row: &[f32]) -> Result<(), InsertError> {
+    pub(crate) fn check_row(&self, number: usize, row: &[f32]) -> Result<(), InsertError> {
         if row.len() != self.dim {
             return Err(InsertError::Dimension { found: row.len(), expected: self.dim });
         }
@@ -507,15 +641,40 @@ impl Index {
         }
     }
 
-    fn settle_keys(&self, given: bool) -> Result<(), InsertError> {
+    /// Checks the rows and keys of a batch and counts them.
+    fn check_rows(&self, rows: &[f32], keys: Option<&[Key]>) -> Result<usize, InsertError> {
+        if !rows.len().is_multiple_of(self.dim) {
+            return Err(InsertError::Ragged { elements: rows.len(), dim: self.dim });
+        }
+        let count = rows.len() / self.dim;
+        for (number, row) in rows.chunks_exact(self.dim).enumerate() {
+            self.check_row(number, row)?;
+        }
+        if let Some(keys) = keys {
+            if keys.len() != count {
+                return Err(InsertError::KeyCount { keys: keys.len(), rows: count });
+            }
+            keys.iter().try_for_each(check_key)?;
+        }
+        Ok(count)
+    }
+
+    pub(crate) fn settle_keys(&self, given: bool) -> Result<(), InsertError> {
         let mode = if given { KeyMode::Given } else { KeyMode::RowNumber };
         if self.keys.settle(mode) { Ok(()) } else { Err(InsertError::MixedKeys { given }) }
     }
 }
 
-fn key_error(refused: KeyRefused, key: &Key) -> InsertError {
+/// Refuses a key that is too long.
+pub(crate) fn check_key(key: &Key) -> Result<(), InsertError> {
+    match key {
+        Key::Str(text) if text.len() > MAX_KEY_BYTES => Err(InsertError::KeyTooLong { bytes: text.len() }),
+        _ => Ok(()),
+    }
+}
+
+fn key_error(refused: KeyRefused) -> InsertError {
     match refused {
-        KeyRefused::Duplicate => InsertError::DuplicateKey { key: key.clone() },
         KeyRefused::TooLong(bytes) => InsertError::KeyTooLong { bytes },
         KeyRefused::Memory(error) => error.into(),
     }
@@ -556,13 +715,15 @@ mod tests {
     fn a_row_is_found_while_an_earlier_one_is_still_being_written() {
         let index = Index::builder(2, Metric::L2).build().unwrap();
         let slow_writer = index.rows.claim().unwrap();
-        let node = index.insert("mine", &[1.0, 2.0]).unwrap();
+        let id = index.insert("mine", &[1.0, 2.0]).unwrap();
         assert_eq!(index.rows.len(), 0, "the earlier row is not published");
         let key = Key::from("mine");
-        assert_eq!((index.node(&key), index.row(&key)), (Some(node), Some(&[1.0, 2.0][..])));
-        assert_eq!(index.search(&[1.0, 2.0], 1, 8).unwrap()[0].key, key.as_ref());
+        assert_eq!((index.id(&key), index.row(&key)), (Some(id), Some(vec![1.0, 2.0])));
+        assert_eq!(index.search(&[1.0, 2.0], 1, 8).unwrap()[0].key, key);
+        assert_eq!(index.search_exact(&[1.0, 2.0], 1).unwrap().nodes, [id.node]);
         drop(slow_writer);
-        assert_eq!(index.key(0), None, "a row that was given up has no key");
+        let unused = RowId { node: 0, generation: 0 };
+        assert_eq!(index.key(unused), None, "a row that was never written has no key");
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! What an index says about itself.
 
+use crate::places::*;
 use orthant_graph::Report;
 use orthant_kernels::{Isa, Metric};
 use orthant_storage::PageReport;
 
 use crate::builder::Quantization;
+use crate::ids::RowId;
 use crate::{Index, NodeId};
 
 /// Facts about an index.
@@ -61,21 +63,21 @@ pub struct IndexReport {
     pub graph: Report,
     /// Nodes in the graph whose row has no key.
     pub unkeyed: usize,
-    /// Rows with a key that are not in the graph.
-    pub unlinked: usize,
+    /// Nodes in the graph whose row's key does not lead back to it.
+    pub misled: usize,
 }
 
 impl IndexReport {
     /// Whether every promise holds.
     pub fn is_ok(&self) -> bool {
-        self.graph.is_ok() && self.unkeyed == 0 && self.unlinked == 0
+        self.graph.is_ok() && self.unkeyed == 0 && self.misled == 0
     }
 }
 
 impl std::fmt::Display for IndexReport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.unkeyed + self.unlinked > 0 {
-            write!(f, "{} nodes without a key, {} rows without a node; ", self.unkeyed, self.unlinked)?;
+        if self.unkeyed + self.misled > 0 {
+            write!(f, "{} rows without a key, {} keys that lead elsewhere; ", self.unkeyed, self.misled)?;
         }
         self.graph.fmt(f)
     }
@@ -111,14 +113,18 @@ impl Index {
     /// index that nobody writes to.
     pub fn validate(&self) -> IndexReport {
         let graph = self.graph.validate();
-        let (mut unkeyed, mut unlinked) = (0, 0);
-        for node in 0..self.rows.len() as NodeId {
-            match (self.graph.contains(node), self.keys.is_present(node)) {
-                (true, false) => unkeyed += 1,
-                (false, true) => unlinked += 1,
-                _ => {}
+        let pinned = self.pin();
+        let (mut unkeyed, mut misled) = (0, 0);
+        for node in 0..self.graph.node_bound() as NodeId {
+            let row = RowId { node, generation: self.graph.generation(node) };
+            if !self.is_live(row) {
+                continue;
+            }
+            match pinned.key(row) {
+                None => unkeyed += 1,
+                Some(key) => misled += usize::from(pinned.id(&key.to_key()) != Some(row)),
             }
         }
-        IndexReport { graph, unkeyed, unlinked }
+        IndexReport { graph, unkeyed, misled }
     }
 }

@@ -2,12 +2,16 @@
 
 mod builder;
 mod codes;
+mod directory;
 mod flat;
 mod ids;
 mod index;
 mod info;
+mod keys;
 mod memory;
 mod optimize;
+mod pinned;
+mod places;
 mod recall;
 mod search;
 mod snapshot;
@@ -15,11 +19,12 @@ mod space;
 
 pub use builder::{BuildError, IndexBuilder, MAX_DIM, Quantization, UnknownQuantization};
 pub use flat::{FlatRows, exact};
-pub use ids::{Key, KeyRef};
+pub use ids::{Key, KeyRef, RowId};
 pub use index::{FillError, Index, InsertError};
 pub use info::{IndexReport, Info, MemoryInfo};
 pub use orthant_graph::{Fault, NodeId, Report};
 pub use orthant_kernels::Metric;
+pub use pinned::Pinned;
 pub use recall::recall_at_k;
 pub use search::{Batch, Hit, Match, SearchError, SearchParams, Searcher};
 pub use snapshot::{FORMAT_VERSION, OpenError, OpenOptions, SaveError};

@@ -12,6 +12,7 @@ use orthant_graph::NodeId;
 use orthant_storage::{MemoryOptions, RowArena};
 
 use crate::codes::{Codes, code_stride};
+use crate::directory::Directory;
 use crate::index::{Index, InsertError};
 use crate::memory::graph_memory;
 
@@ -20,7 +21,7 @@ impl Index {
     /// memory and in the file. Searches find the same rows 1 to 10 % faster, depending on data and beam; the
     /// index goes on to take inserts, which go behind. Worth its time once, after the bulk of the rows.
     ///
-    /// Nodes get other numbers: a [`NodeId`] from before names another row. Keys do not change, not even
+    /// Nodes get other numbers: a [`RowId`](crate::RowId) from before names another row. Keys do not change, not even
     /// those of rows that the index numbered itself.
     ///
     /// # Errors
@@ -51,8 +52,9 @@ impl Index {
             rows.push(unsafe { self.rows.row_unchecked(node) })?;
         }
         let codes = self.codes.as_ref().map(|codes| self.codes_in(codes, &order)).transpose()?;
-        self.keys.renumber(&order, &self.memory)?;
-        (self.graph, self.rows, self.codes) = (graph, rows, codes);
+        let keys = self.keys.reordered(&order, &self.memory)?;
+        (self.graph, self.rows, self.codes, self.keys) = (graph, rows, codes, keys);
+        self.directory = Directory::unfilled();
         Ok(())
     }
 

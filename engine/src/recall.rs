@@ -13,7 +13,7 @@ use crate::search::Hit;
 /// # Examples
 /// ```
 /// use orthant_engine::{Hit, recall_at_k};
-/// let hit = |node, distance| Hit { node, distance };
+/// let hit = |node, distance| Hit { node, generation: 0, distance };
 /// let truth = [hit(1, 0.1), hit(2, 0.2), hit(3, 0.2)];
 /// assert_eq!(recall_at_k(&[hit(1, 0.1), hit(3, 0.2)], &truth, 2), 1.0); // 3 ties with 2
 /// assert_eq!(recall_at_k(&[hit(1, 0.1), hit(9, 0.9)], &truth, 2), 0.5);
@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     fn hits(pairs: &[(u32, f32)]) -> Vec<Hit> {
-        pairs.iter().map(|&(node, distance)| Hit { node, distance }).collect()
+        pairs.iter().map(|&(node, distance)| Hit { node, generation: 0, distance }).collect()
     }
 
     #[test]

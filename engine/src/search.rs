@@ -1,18 +1,21 @@
 //! Searching: through the graph, then, when codes were compared, once more at full precision.
 //!
 //! * **Q1** A [`Searcher`] allocates while it warms up and never again.
-//! * **Q2** Results are ordered by (distance, node); a row without a key is in none.
+//! * **Q2** Results are ordered by (distance, node).
+//! * **Q3** One pin covers the graph search, the comparison of rows and the reading of generations and keys: what a
+//!   search found stays what it was while it looks at it, whatever is removed meanwhile.
 //!
 //! Cost: the graph search, plus `rerank` gathered rows when the index is quantized.
 
 use std::sync::OnceLock;
 
-use orthant_graph::{NodeId, Scratch};
+use crate::places::*;
+use orthant_graph::{Neighbor, NodeId, Scratch};
 use orthant_kernels::{IsaError, Metric};
 use orthant_pool::{CancelToken, PoolError};
 use orthant_quant::Sq8Query;
 
-use crate::ids::KeyRef;
+use crate::ids::{Key, KeyRef, RowId};
 use crate::index::{Index, first_not_finite, normalize};
 use crate::space::{Margin, RowSpace};
 
@@ -20,17 +23,26 @@ use crate::space::{Margin, RowSpace};
 /// 1 - cos, inner products are negated.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Hit {
-    /// The node; [`Index::key`] has its key.
+    /// The node.
     pub node: NodeId,
+    /// How many rows had this node before; 0 for rows that are in no index.
+    pub generation: u32,
     /// How far it is.
     pub distance: f32,
 }
 
+impl Hit {
+    /// The row; [`Index::key`] has its key.
+    pub fn id(&self) -> RowId {
+        RowId { node: self.node, generation: self.generation }
+    }
+}
+
 /// A search result with its key.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Match<'a> {
+#[derive(Debug, Clone, PartialEq)]
+pub struct Match {
     /// The caller's name for the row.
-    pub key: KeyRef<'a>,
+    pub key: Key,
     /// How far it is, as in [`Hit`].
     pub distance: f32,
 }
@@ -42,6 +54,8 @@ pub struct Batch {
     pub k: usize,
     /// Nodes, row by row, nearest first; [`Batch::MISSING`] where there are fewer than `k`.
     pub nodes: Vec<NodeId>,
+    /// Their generations, as in [`Hit`]; 0 where there is no node.
+    pub generations: Vec<u32>,
     /// Their distances, as in [`Hit`]; infinite where there is no node.
     pub distances: Vec<f32>,
 }
@@ -50,14 +64,42 @@ impl Batch {
     /// Stands for no node.
     pub const MISSING: NodeId = NodeId::MAX;
 
+    /// No results for any of `queries` queries.
+    pub fn missing(queries: usize, k: usize) -> Self {
+        let count = queries * k;
+        Self {
+            k,
+            nodes: vec![Self::MISSING; count],
+            generations: vec![0; count],
+            distances: vec![f32::INFINITY; count],
+        }
+    }
+
+    /// Sets the results of query `query`.
+    ///
+    /// # Panics
+    /// If there is no such query, or there are more than `k` hits.
+    pub fn set(&mut self, query: usize, hits: &[Hit]) {
+        assert!(hits.len() <= self.k, "{} results for k = {}", hits.len(), self.k);
+        for (place, hit) in (query * self.k..).zip(hits) {
+            self.nodes[place] = hit.node;
+            self.generations[place] = hit.generation;
+            self.distances[place] = hit.distance;
+        }
+    }
+
     /// The results of query `query`, without the missing ones.
     ///
     /// # Panics
     /// If there is no such query.
     pub fn hits(&self, query: usize) -> impl Iterator<Item = Hit> + '_ {
         let range = query * self.k..(query + 1) * self.k;
-        let pairs = self.nodes[range.clone()].iter().zip(&self.distances[range]);
-        pairs.take_while(|(node, _)| **node != Self::MISSING).map(|(&node, &distance)| Hit { node, distance })
+        let hit = |place| Hit {
+            node: self.nodes[place],
+            generation: self.generations[place],
+            distance: self.distances[place],
+        };
+        range.map(hit).take_while(|hit| hit.node != Self::MISSING)
     }
 }
 
@@ -180,7 +222,7 @@ impl SearchScratch {
         self.distances.resize(self.nodes.len(), 0.0);
         space.from(&self.query, Margin::NARROW_SEARCH).score_batch(&self.nodes, &mut self.distances);
         let pairs = self.nodes.iter().zip(&self.distances);
-        self.hits.extend(pairs.map(|(&node, &distance)| Hit { node, distance }));
+        self.hits.extend(pairs.map(|(&node, &distance)| Hit { node, generation: 0, distance }));
         self.hits.sort_unstable_by(|a, b| a.distance.total_cmp(&b.distance).then(a.node.cmp(&b.node)));
         self.hits.truncate(k);
     }
@@ -207,6 +249,8 @@ impl Index {
         if params.k == 0 {
             return Err(SearchError::ZeroK);
         }
+        // Q3.
+        let _pin = self.graph.pin();
         scratch.query.clear();
         scratch.query.extend_from_slice(query);
         let mut space = self.space();
@@ -221,8 +265,9 @@ impl Index {
                 let margin = if ef >= 2 * params.k { Margin::WIDE_SEARCH } else { Margin::NARROW_SEARCH };
                 let scorer = space.from(&scratch.query, margin);
                 let found = self.graph.search(&scorer, ef, &mut scratch.graph);
-                let found = found.iter().map(|found| Hit { node: found.node, distance: found.distance });
-                scratch.hits.extend(found.filter(|hit| self.keys.is_present(hit.node)).take(params.k));
+                let hit =
+                    |found: &Neighbor| Hit { node: found.node, generation: 0, distance: found.distance };
+                scratch.hits.extend(found.iter().take(params.k).map(hit));
             }
             Some(codes) => {
                 let metric = self.kernels.code_metric();
@@ -230,14 +275,16 @@ impl Index {
                 // Codes are off by up to half a step: a beam of k would lose some of the k nearest to others.
                 let ef = ef.max(params.k + params.k.div_ceil(4));
                 let found = self.graph.search(&codes.from(&scratch.coded), ef, &mut scratch.graph);
-                let present = found.iter().map(|found| found.node).filter(|&node| self.keys.is_present(node));
+                let best = found.iter().take(params.rerank.max(params.k));
                 scratch.nodes.clear();
-                scratch.nodes.extend(present.take(params.rerank.max(params.k)));
+                scratch.nodes.extend(best.map(|found| found.node));
                 scratch.rerank(space, params.k);
             }
         }
         for hit in &mut scratch.hits {
             hit.distance = self.kernels.to_border(hit.distance);
+            // The search saw the node live, so this is the row that it compared (N4).
+            hit.generation = self.graph.generation(hit.node);
         }
         Ok(&scratch.hits)
     }
@@ -247,17 +294,23 @@ impl Index {
     ///
     /// # Errors
     /// [`SearchError`].
-    pub fn search(&self, query: &[f32], k: usize, ef: usize) -> Result<Vec<Match<'_>>, SearchError> {
+    pub fn search(&self, query: &[f32], k: usize, ef: usize) -> Result<Vec<Match>, SearchError> {
+        // The keys are read under the pin of the search (Q3).
+        let _pin = self.graph.pin();
         SCRATCH.with_borrow_mut(|scratch| {
             let hits = self.search_with(query, SearchParams::new(k, ef), scratch)?;
-            Ok(self.matches(hits))
+            // SAFETY: the nodes were seen live under the pin.
+            let key = |hit: &Hit| unsafe { self.keys.key(hit.node) }.map(KeyRef::to_key);
+            let matched = |hit: &Hit| key(hit).map(|key| Match { key, distance: hit.distance });
+            Ok(hits.iter().filter_map(matched).collect())
         })
     }
 
-    /// Hits with their keys.
-    pub fn matches(&self, hits: &[Hit]) -> Vec<Match<'_>> {
-        let keyed = |hit: &Hit| self.key(hit.node).map(|key| Match { key, distance: hit.distance });
-        hits.iter().filter_map(keyed).collect()
+    /// Hits with their keys, without those of rows that were removed since.
+    pub fn matches(&self, hits: &[Hit]) -> Vec<Match> {
+        let pinned = self.pin();
+        let key = |hit: &Hit| pinned.key(hit.id()).map(KeyRef::to_key);
+        hits.iter().filter_map(|hit| key(hit).map(|key| Match { key, distance: hit.distance })).collect()
     }
 
     /// Searches for each of the queries `[n × dim]`, in parallel on the threads of the index. The results
@@ -267,11 +320,7 @@ impl Index {
     /// [`SearchError`]; bad queries are found before the first search.
     pub fn search_batch(&self, queries: &[f32], params: SearchParams) -> Result<Batch, SearchError> {
         let count = self.check_queries(queries, params.k)?;
-        let mut batch = Batch {
-            k: params.k,
-            nodes: vec![Batch::MISSING; count * params.k],
-            distances: vec![f32::INFINITY; count * params.k],
-        };
+        let mut batch = Batch::missing(count, params.k);
         let failed = OnceLock::new();
         let cancel = CancelToken::new();
         let out = BatchRows::new(&mut batch);
@@ -327,6 +376,7 @@ pub(crate) struct BatchRows<'a> {
     k: usize,
     count: usize,
     nodes: *mut NodeId,
+    generations: *mut u32,
     distances: *mut f32,
     batch: std::marker::PhantomData<&'a mut Batch>,
 }
@@ -340,6 +390,7 @@ impl<'a> BatchRows<'a> {
             k: batch.k,
             count: batch.nodes.len() / batch.k,
             nodes: batch.nodes.as_mut_ptr(),
+            generations: batch.generations.as_mut_ptr(),
             distances: batch.distances.as_mut_ptr(),
             batch: std::marker::PhantomData,
         }
@@ -355,6 +406,8 @@ impl<'a> BatchRows<'a> {
             let at = query * self.k + place;
             // SAFETY: `at` lies inside the batch, as asserted, and the row is this thread's.
             unsafe { self.nodes.add(at).write(hit.node) };
+            // SAFETY: as above.
+            unsafe { self.generations.add(at).write(hit.generation) };
             // SAFETY: as above.
             unsafe { self.distances.add(at).write(hit.distance) };
         }

@@ -2,17 +2,20 @@
 //!
 //! The file is a container of checksummed sections (see `orthant_storage::persist`): a header of fixed
 //! fields, then the tables as they are in memory. Opening maps them; later inserts grow behind the mapped
-//! parts in memory. The same index gives the same bytes, whatever happened on the way to it.
+//! parts in memory. Only rows that are in the index are written, in the order of their nodes: nothing of removed
+//! ones is in a file. Two indexes with the same rows and edges give the same bytes.
 //!
 //! * **F1** The file stands whole under its name or not at all; an older file stays until then.
 //! * **F2** Every byte is covered by a checksum, and every number that leads to another place is checked
 //!   against its bounds, so a damaged or made-up file is an error, never a wrong read.
 
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
+use crate::places::*;
 use bytemuck::{Pod, Zeroable};
-use orthant_graph::{ConfigError, Graph, GraphConfig, GraphMemory, GraphState, LevelDraw, Table};
+use orthant_graph::{ConfigError, Graph, GraphConfig, GraphMemory, GraphState, LevelDraw, NodeId, Table};
 use orthant_kernels::{IsaError, Metric};
 use orthant_quant::Sq8;
 use orthant_storage::persist::{self, FileWriter, MappedFile, Verify};
@@ -20,8 +23,10 @@ use orthant_storage::{ArenaError, Column, MemoryOptions, Region, RegionError, Ro
 
 use crate::builder::{MAX_DIM, Quantization};
 use crate::codes::{Codes, CodesError, code_stride};
-use crate::ids::{KeyMode, Keys};
+use crate::directory::Directory;
+use crate::ids::KeyRef;
 use crate::index::{Index, Workers};
+use crate::keys::{CompactKeys, KeyMode, Keys, SavedKeys};
 use crate::memory::boxed;
 use crate::space::RowKernels;
 
@@ -29,12 +34,15 @@ use crate::space::RowKernels;
 const KIND: [u8; 8] = *b"orthant\0";
 
 /// The version of index files that this code writes, and the newest that it reads.
-pub const FORMAT_VERSION: u32 = 1;
+///
+/// Version 1 knew no row numbers but 0, 1, 2 … to the number of rows.
+pub const FORMAT_VERSION: u32 = 2;
 
 const HEAD: [u8; 8] = *b"head\0\0\0\0";
 const ROWS: [u8; 8] = *b"rows\0\0\0\0";
 const KEY_KINDS: [u8; 8] = *b"keykind\0";
 const KEY_WORDS: [u8; 8] = *b"keyword\0";
+const NEXT_NUMBER: [u8; 8] = *b"nextnum\0";
 const KEY_TEXTS: [u8; 8] = *b"keytext\0";
 const SQ8: [u8; 8] = *b"sq8\0\0\0\0\0";
 const CODES: [u8; 8] = *b"codes\0\0\0";
@@ -83,8 +91,8 @@ const FLAG_ZERO_ROW: u32 = 2;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SaveError {
-    /// Rows were being inserted at the same time.
-    #[error("{}: not saved, because rows were inserted meanwhile", path.display())]
+    /// Rows were being inserted or removed at the same time.
+    #[error("{}: not saved, because rows were inserted or removed meanwhile", path.display())]
     Busy {
         /// Where it was to be saved.
         path: PathBuf,
@@ -185,7 +193,7 @@ pub struct OpenOptions {
 impl Index {
     /// Writes the index to one file at `path`, replacing what stands there once the new file is whole.
     ///
-    /// Searches may go on meanwhile; inserts make it fail.
+    /// Searches may go on meanwhile; inserts and removals make it fail.
     ///
     /// # Errors
     /// [`SaveError`]; the old file, if any, is untouched then.
@@ -195,19 +203,23 @@ impl Index {
         let before = self.writes.quiet().ok_or_else(busy)?;
         let mut writer = FileWriter::create(path, KIND, FORMAT_VERSION)?;
         let state = self.graph.state();
-        // Rows beyond the graph's tables were given up; they hold nothing.
-        let rows = self.rows.len();
-        let head = self.head(state, rows);
+        // Should a write begin now, the file is not kept, and under the pin nothing that is live here is overwritten.
+        let _pin = self.graph.pin();
+        let nodes: Vec<NodeId> =
+            (0..self.graph.node_bound() as NodeId).filter(|&node| self.graph.is_live(node)).collect();
+        // SAFETY: the nodes were seen live under the pin.
+        let keys = unsafe { self.keys.compact(&nodes) };
+        let head = self.head(state, &nodes, &keys);
         writer.write_section(HEAD, bytemuck::bytes_of(&head))?;
-        writer.write_section(ROWS, bytemuck::cast_slice(self.rows.rows()))?;
-        writer.write_section(KEY_KINDS, self.keys.kinds_of(rows))?;
-        if self.keys.mode() == KeyMode::Given || self.keys.has_moved(rows) {
-            writer.section(KEY_WORDS, |out| {
-                (0..rows as u32).try_for_each(|node| out.write_all(&self.keys.word(node).to_le_bytes()))
-            })?;
+        writer.section(ROWS, |out| self.write_rows(&nodes, out))?;
+        writer.write_section(KEY_KINDS, &keys.kinds)?;
+        if !keys.words.is_empty() {
+            writer.write_section(KEY_WORDS, bytemuck::cast_slice(&keys.words))?;
         }
         if self.keys.mode() == KeyMode::Given {
-            writer.write_section(KEY_TEXTS, self.keys.texts_bytes())?;
+            writer.section(KEY_TEXTS, |out| self.write_texts(&nodes, out))?;
+        } else if self.keys.next_number() != nodes.len() as u64 {
+            writer.write_section(NEXT_NUMBER, &self.keys.next_number().to_le_bytes())?;
         }
         for table in Table::ALL {
             writer.section(table_tag(table), |out| self.graph.write_table(table, out))?;
@@ -215,13 +227,13 @@ impl Index {
         if let Some(codes) = &self.codes {
             writer.write_section(SQ8, &codes.quantizer.to_bytes())?;
             writer.section(CODES, |out| {
-                (0..rows as u32).try_for_each(|node| {
-                    // SAFETY: every row has a code (C1), and nothing is written.
+                nodes.iter().try_for_each(|&node| {
+                    // SAFETY: every live row has a code (C1), and nothing is written.
                     out.write_all(unsafe { codes.codes.at(node) })
                 })
             })?;
             writer.section(BIASES, |out| {
-                (0..rows as u32).try_for_each(|node| {
+                nodes.iter().try_for_each(|&node| {
                     // SAFETY: as above.
                     let bias = unsafe { codes.biases.at(node) };
                     out.write_all(bytemuck::cast_slice(bias))
@@ -234,18 +246,48 @@ impl Index {
         Ok(writer.finish()?)
     }
 
-    fn head(&self, state: GraphState, rows: usize) -> Head {
+    /// The rows of `nodes` with their padding.
+    fn write_rows(&self, nodes: &[NodeId], out: &mut dyn Write) -> io::Result<()> {
+        let layout = self.rows.layout();
+        let padding = vec![0u8; (layout.stride() - layout.dim()) * size_of::<f32>()];
+        nodes.iter().try_for_each(|&node| {
+            // SAFETY: a live node's row is whole (N1).
+            let row = unsafe { self.rows.row_unchecked(node) };
+            out.write_all(bytemuck::cast_slice(row))?;
+            out.write_all(&padding)
+        })
+    }
+
+    /// The text keys of `nodes`, one after the other.
+    fn write_texts(&self, nodes: &[NodeId], out: &mut dyn Write) -> io::Result<()> {
+        nodes.iter().try_for_each(|&node| {
+            // SAFETY: `save` holds a pin from before it saw the nodes live, or nothing is written.
+            match unsafe { self.keys.key(node) } {
+                Some(KeyRef::Str(text)) => out.write_all(text.as_bytes()),
+                _ => Ok(()),
+            }
+        })
+    }
+
+    /// Whether one of `nodes` has a row of length zero that matters.
+    fn has_zero_row_in(&self, nodes: &[NodeId]) -> bool {
+        // SAFETY: as in `write_rows`.
+        let is_zero = |&node: &NodeId| unsafe { self.rows.row_unchecked(node) }.iter().all(|&v| v == 0.0);
+        self.has_zero_row.load(Ordering::Acquire) && nodes.iter().any(is_zero)
+    }
+
+    fn head(&self, state: GraphState, nodes: &[NodeId], keys: &CompactKeys) -> Head {
         let config = self.graph.config();
         let mut flags = if config.keep_pruned() { FLAG_KEEP_PRUNED } else { 0 };
-        if self.has_zero_row.load(Ordering::Acquire) {
+        if self.has_zero_row_in(nodes) {
             flags |= FLAG_ZERO_ROW;
         }
         Head {
             seed: self.seed,
-            texts_len: self.keys.texts_len(),
+            texts_len: keys.texts_len,
             dim: self.dim as u32,
             stride: self.rows.layout().stride() as u32,
-            rows: rows as u32,
+            rows: nodes.len() as u32,
             metric: Metric::ALL.iter().position(|&known| known == self.metric).unwrap_or(0) as u32,
             m: config.m() as u32,
             m0: config.m0() as u32,
@@ -304,6 +346,7 @@ impl Opening<'_> {
             levels: LevelDraw::new(head.seed, config.m()),
             seed: head.seed,
             keys: self.keys(&head)?,
+            directory: Directory::unfilled(),
             quantization: if head.quantization == 0 { Quantization::None } else { Quantization::Sq8 },
             codes: if has_codes { Some(self.codes(&head)?) } else { None },
             workers: Workers { threads: self.options.threads, cores: None },
@@ -384,14 +427,25 @@ impl Opening<'_> {
         // The key mode was checked with the header.
         let mode = KeyMode::from_u8(head.key_mode as u8).unwrap_or(KeyMode::Undecided);
         let rows = u64::from(head.rows);
-        let kinds = Column::from_region(1, self.region(KEY_KINDS, rows)?);
         let fresh = || Region::reserve(&self.options.memory).map_err(memory);
         let is_given = mode == KeyMode::Given;
-        let has_words = is_given || self.file.bytes(KEY_WORDS).is_some();
-        let words = if has_words { self.region(KEY_WORDS, rows * 8)? } else { fresh()? };
-        let (texts, texts_len) =
-            if is_given { (self.region(KEY_TEXTS, head.texts_len)?, head.texts_len) } else { (fresh()?, 0) };
-        let keys = Keys::from_parts(kinds, Column::from_region(1, words), texts, texts_len, mode);
+        let has_words = is_given || self.file.bytes(KEY_WORDS).is_some_and(|words| !words.is_empty());
+        let next_number = match self.file.bytes(NEXT_NUMBER) {
+            None => rows,
+            Some(_) => {
+                let bytes = self.section(NEXT_NUMBER, 8)?;
+                bytes.iter().rev().fold(0, |number, &byte| number << 8 | u64::from(byte))
+            }
+        };
+        let keys = Keys::from_saved(SavedKeys {
+            mode,
+            next_number,
+            kinds: self.region(KEY_KINDS, rows)?,
+            words: if has_words { self.region(KEY_WORDS, rows * 8)? } else { fresh()? },
+            texts: if is_given { self.region(KEY_TEXTS, head.texts_len)? } else { fresh()? },
+            texts_len: if is_given { head.texts_len } else { 0 },
+            rooms: fresh()?,
+        });
         keys.check(rows as usize, self.file.bytes(KEY_TEXTS).unwrap_or_default())
             .map_err(|row| OpenError::Key { path: self.path(), row })?;
         Ok(keys)

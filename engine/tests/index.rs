@@ -1,7 +1,7 @@
 //! What an index promises to its users.
 
 use orthant_engine::{
-    Hit, Index, InsertError, Key, KeyRef, Metric, Quantization, SearchError, SearchParams, recall_at_k,
+    Hit, Index, InsertError, Key, Metric, Quantization, RowId, SearchError, SearchParams, recall_at_k,
 };
 
 mod support;
@@ -77,7 +77,7 @@ fn distances_are_shown_as_promised() {
         let index = Index::builder(2, metric).build().unwrap();
         index.insert_batch(&rows, None).unwrap();
         let found = index.search(&[0.0, 1.0], 2, 8).unwrap();
-        found.iter().map(|found| (found.key.to_key(), found.distance)).collect::<Vec<_>>()
+        found.iter().map(|found| (found.key.clone(), found.distance)).collect::<Vec<_>>()
     };
     assert_eq!(shown(Metric::L2), [(Key::Int(1), 1.0), (Key::Int(0), 18f32.sqrt())]);
     assert_eq!(shown(Metric::InnerProduct), [(Key::Int(0), -4.0), (Key::Int(1), -2.0)]);
@@ -141,14 +141,15 @@ fn keys_lead_to_rows_and_back() {
     let keys: Vec<Key> =
         (0..500u64).map(|i| if i % 2 == 0 { i.into() } else { format!("row {i}").into() }).collect();
     let rows = clustered(500, 2, 9);
-    let nodes = index.insert_batch(&rows, Some(&keys)).unwrap();
+    let ids = index.insert_batch(&rows, Some(&keys)).unwrap();
     for (place, key) in keys.iter().enumerate() {
-        assert_eq!(index.node(key), Some(nodes[place]));
-        assert_eq!(index.key(nodes[place]).unwrap().to_key(), *key);
+        assert_eq!(index.id(key), Some(ids[place]));
+        assert_eq!(index.key(ids[place]).unwrap(), *key);
         assert_eq!(index.row(key).unwrap(), &rows[place * 2..place * 2 + 2]);
     }
-    assert_eq!(index.node(&"no such key".into()), None);
-    assert_eq!(index.key(1_000_000), None);
+    assert_eq!(index.id(&"no such key".into()), None);
+    assert_eq!(index.key(RowId { node: 1_000_000, generation: 0 }), None);
+    assert_eq!(index.key(RowId { generation: 1, ..ids[0] }), None);
 }
 
 #[test]
@@ -217,8 +218,8 @@ fn rows_added_after_training_are_found_by_code() {
     for _ in 0..200 {
         // Trained on about -3..3: some of these lie a little outside.
         let row: Vec<f32> = (0..dim).map(|_| (xorshift(&mut state) % 1000) as f32 / 150.0 - 3.33).collect();
-        let nodes = index.insert_batch(&row, None).unwrap();
+        let ids = index.insert_batch(&row, None).unwrap();
         let found = index.search(&row, 1, 64).unwrap();
-        assert_eq!((found[0].key, found[0].distance), (KeyRef::Int(u64::from(nodes[0])), 0.0));
+        assert_eq!((found[0].key.clone(), found[0].distance), (Key::Int(u64::from(ids[0].node)), 0.0));
     }
 }

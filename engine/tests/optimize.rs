@@ -14,7 +14,7 @@ fn answers(index: &Index, queries: &[f32]) -> Vec<Vec<(f32, Key)>> {
             .search(query, 10, 80)
             .unwrap()
             .into_iter()
-            .map(|found| (found.distance, found.key.to_key()))
+            .map(|found| (found.distance, found.key))
             .collect();
         found.sort_by(|a, b| a.partial_cmp(b).unwrap());
         found
@@ -49,10 +49,10 @@ fn rows_codes_and_keys_move_together() {
         assert_eq!(answers(&index, &queries), before, "{metric:?} {quantization} {named}");
         assert!(index.validate().is_ok());
         assert_eq!(index.row(&Key::from(1999)).unwrap(), row);
-        let node = index.node(&Key::from(1999)).unwrap();
-        assert_eq!(index.key(node).unwrap().to_key(), Key::from(1999));
-        assert_eq!(index.node(&Key::from(2000)), None);
-        assert!((0..2000).any(|row| index.node(&Key::from(row)).is_some_and(|node| u64::from(node) != row)));
+        let id = index.id(&Key::from(1999)).unwrap();
+        assert_eq!(index.key(id), Some(Key::from(1999)));
+        assert_eq!(index.id(&Key::from(2000)), None);
+        assert!((0..2000).any(|row| index.id(&Key::from(row)).is_some_and(|id| u64::from(id.node) != row)));
     }
 }
 
@@ -76,7 +76,7 @@ fn it_is_saved_opened_and_takes_inserts() {
             let first = if named { 5000 } else { 2000 };
             let mut found = 0;
             for (row, vector) in more.chunks_exact(DIM).enumerate() {
-                let nearest = index.search(vector, 1, 64).unwrap()[0].key.to_key();
+                let nearest = index.search(vector, 1, 64).unwrap().swap_remove(0).key;
                 found += usize::from(nearest == Key::from(first + row as u64));
                 assert_eq!(index.row(&Key::from(first + row as u64)).unwrap(), vector);
             }
@@ -88,7 +88,7 @@ fn it_is_saved_opened_and_takes_inserts() {
         opened.save(&path).unwrap();
         let mut searcher = opened.searcher();
         let hit = searcher.search(&more[..DIM], SearchParams::new(1, 64)).unwrap()[0];
-        assert!(opened.key(hit.node).is_some());
+        assert!(opened.key(hit.id()).is_some());
     }
 }
 
@@ -96,12 +96,12 @@ fn it_is_saved_opened_and_takes_inserts() {
 fn a_moved_number_is_no_key_twice_and_an_empty_index_stays_empty() {
     let mut index = built(Metric::L2, Quantization::None, false);
     index.optimize().unwrap();
-    let mut nodes: Vec<_> = (0..2000).map(|row| index.node(&Key::from(row)).unwrap()).collect();
+    let mut nodes: Vec<_> = (0..2000).map(|row| index.id(&Key::from(row)).unwrap().node).collect();
     nodes.sort_unstable();
     assert_eq!(nodes, (0..2000).collect::<Vec<_>>());
     let mut empty = Index::builder(2, Metric::L2).build().unwrap();
     empty.optimize().unwrap();
     assert!(empty.is_empty());
     empty.insert_batch(&[1.0, 2.0], None).unwrap();
-    assert_eq!(empty.node(&Key::from(0)), Some(0));
+    assert_eq!(empty.id(&Key::from(0)).unwrap().node, 0);
 }

@@ -1,6 +1,6 @@
 //! Saving and opening: same results, same bytes, and no damage that goes unseen.
 
-use orthant_engine::{Index, Key, Metric, OpenOptions, Quantization, SearchParams};
+use orthant_engine::{Index, Key, Metric, OpenOptions, Quantization, RowId, SearchParams};
 
 mod support;
 use support::clustered;
@@ -44,9 +44,9 @@ fn an_opened_index_is_the_saved_one_and_goes_on() {
                 assert!(after.validate().is_ok());
                 same_results(&before, &after);
                 for node in 0..800 {
-                    assert_eq!(before.key(node), after.key(node));
-                    let key = before.key(node).unwrap().to_key();
-                    assert_eq!(after.node(&key), Some(node));
+                    let row = RowId { node, generation: 0 };
+                    let key = before.key(row).unwrap();
+                    assert_eq!((after.key(row), after.id(&key)), (Some(key), Some(row)));
                 }
                 // Both take the same new rows in the same way, and then give the same file.
                 let more = clustered(100, 12, 3);

@@ -1,9 +1,10 @@
-//! Rows that are appended, never moved and never changed.
+//! Rows that are appended, never moved, and changed only once nobody needs them any more.
 //!
 //! * **A1** Rows `0..len` lie inside the committed part of the region, row `id` at
 //!   `id * stride` elements, and `len` never shrinks.
 //! * **A2** A row is written by the holder of its [`Claim`] alone, before it is published, and
-//!   never again.
+//!   never again, unless whoever is told of rows gives it back: then one caller of
+//!   [`rewrite`](RowArena::rewrite) has it alone. The arena keeps no books on that.
 //! * **A3** `len` covers whole rows only, in order (see `publish.rs` for how, and for the loom
 //!   model's subject).
 //! * **A4** The `stride - dim` elements behind a row are zero.
@@ -175,7 +176,26 @@ impl<T: Pod + Send + Sync> RowArena<T> {
         Some(unsafe { self.row_unchecked(id) })
     }
 
-    /// All whole rows with their padding, `[len × stride]`.
+    /// Row `id`, `[dim]`, to be written again in place. It stays whole for the arena: `len` covers it all
+    /// the while.
+    ///
+    /// # Safety
+    /// The row must have been published (as for [`row_unchecked`](Self::row_unchecked)) and be the caller's
+    /// alone: until the caller passes it on again through a release/acquire pair, nobody reads or writes
+    /// it, and no slice that covers it is in use, one from [`rows`](Self::rows) included.
+    #[inline]
+    #[allow(clippy::mut_from_ref, reason = "the caller guarantees that the row is its alone")]
+    pub unsafe fn rewrite(&self, id: u32) -> &mut [T] {
+        self.shadow.write(id as usize);
+        // SAFETY: the caller guarantees that the row was claimed, so it lies in the region (A1).
+        let first = unsafe { self.region.as_ptr().cast::<T>().add(id as usize * self.layout.stride()) };
+        // SAFETY: committed (A1), aligned as in `rows`, any bytes are a `T`; the caller guarantees that
+        // nobody else has a reference to it.
+        unsafe { std::slice::from_raw_parts_mut(first, self.layout.dim()) }
+    }
+
+    /// All whole rows with their padding, `[len × stride]`. Where rows are given back and written again,
+    /// only for callers that know that none is being written.
     #[inline]
     pub fn rows(&self) -> &[T] {
         let len = self.len();
@@ -183,7 +203,7 @@ impl<T: Pod + Send + Sync> RowArena<T> {
             self.shadow.read(row);
         }
         // SAFETY: rows `0..len` are committed (A1), were written before the `len` just observed was
-        // published (A3) and are never written again (A2). Alignment: the region starts on a page
+        // published (A3) and are not written again (A2; who rewrites sees to it that no slice is in use). Alignment: the region starts on a page
         // and `T` needs at most that (checked in `from_region`).
         unsafe { std::slice::from_raw_parts(self.as_ptr(), len * self.layout.stride()) }
     }

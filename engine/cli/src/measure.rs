@@ -31,14 +31,9 @@ pub(crate) fn one_by_one(
     dim: usize,
     params: SearchParams,
 ) -> anyhow::Result<Batch> {
-    let n = queries.len() / dim;
-    let (nodes, distances) = (vec![Batch::MISSING; n * params.k], vec![f32::INFINITY; n * params.k]);
-    let mut batch = Batch { k: params.k, nodes, distances };
+    let mut batch = Batch::missing(queries.len() / dim, params.k);
     for (query, vector) in queries.chunks_exact(dim).enumerate() {
-        for (rank, hit) in searcher.search(vector, params)?.iter().enumerate() {
-            batch.nodes[query * params.k + rank] = hit.node;
-            batch.distances[query * params.k + rank] = hit.distance;
-        }
+        batch.set(query, searcher.search(vector, params)?);
     }
     Ok(batch)
 }

@@ -7,7 +7,9 @@
 use std::path::Path;
 
 use anyhow::bail;
-use orthant_engine::{Batch, FlatRows, Hit, Index, Metric, exact, pool::Pool, recall_at_k};
+use orthant_engine::{
+    Batch, FlatRows, Hit, Index, KeyRef, Metric, RowId, exact, pool::Pool, recall_at_k,
+};
 use orthant_formats::GroundTruth;
 
 use crate::failure::WithHint;
@@ -55,11 +57,12 @@ pub(crate) fn in_steps(
     mut find: impl FnMut(&[f32]) -> anyhow::Result<Batch>,
 ) -> anyhow::Result<Batch> {
     let progress = Progress::start(label, queries.len() / dim);
-    let mut all = Batch { k: 0, nodes: Vec::new(), distances: Vec::new() };
+    let mut all = Batch::missing(0, 0);
     for queries in queries.chunks(step * dim) {
         let batch = find(queries)?;
         all.k = batch.k;
         all.nodes.extend(batch.nodes);
+        all.generations.extend(batch.generations);
         all.distances.extend(batch.distances);
         progress.add(queries.len() / dim);
     }
@@ -91,7 +94,9 @@ pub(crate) fn read(
         ))
         .hint("write more with `orthant exact -k`, or search with a smaller -k");
     }
-    let mut batch = Batch { k, nodes: Vec::new(), distances: Vec::new() };
+    let mut batch = Batch::missing(queries, k);
+    batch.nodes.clear();
+    batch.distances.clear();
     for query in 0..queries {
         let range = query * file.k..query * file.k + k;
         batch.nodes.extend_from_slice(&file.ids[range.clone()]);
@@ -114,6 +119,20 @@ pub(crate) fn write(path: &Path, batch: &Batch, with_distances: Option<Metric>) 
         distances: with_distances.map(distances),
     };
     Ok(file.write(path)?)
+}
+
+/// What was found, by row numbers instead of nodes: in an index that was optimized, or that rows were removed
+/// from, the two differ. A key that is no number below 2^32 leaves the node.
+pub(crate) fn by_number(index: &Index, found: &Batch) -> Batch {
+    let pinned = index.pin();
+    let mut numbers = found.clone();
+    for (place, node) in numbers.nodes.iter_mut().enumerate() {
+        let row = RowId { node: *node, generation: found.generations[place] };
+        if let Some(KeyRef::Int(number)) = pinned.key(row) {
+            *node = u32::try_from(number).unwrap_or(*node);
+        }
+    }
+    numbers
 }
 
 /// Mean recall@k of `found` against `truth`, over all queries. Ties at the k-th true distance count when
@@ -164,7 +183,8 @@ mod tests {
     use super::*;
 
     fn batch(nodes: &[u32], distances: &[f32]) -> Batch {
-        Batch { k: 2, nodes: nodes.to_vec(), distances: distances.to_vec() }
+        let generations = vec![0; nodes.len()];
+        Batch { k: 2, nodes: nodes.to_vec(), generations, distances: distances.to_vec() }
     }
 
     #[test]

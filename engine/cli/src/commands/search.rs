@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use anyhow::bail;
-use orthant_engine::{Batch, Hit, Index, KeyRef, SearchParams};
+use orthant_engine::{Batch, Hit, Index, Key, SearchParams};
 use serde_json::{Value, json};
 
 use crate::args::SearchArgs;
@@ -64,9 +64,10 @@ pub(crate) fn run(args: &SearchArgs) -> anyhow::Result<()> {
     let find = |queries: &[f32]| Ok(index.search_batch(queries, SearchParams::new(k, ef))?);
     let found = truth::in_steps("searching", queries, index.dim(), STEP, find)?;
     let search_s = started.elapsed().as_secs_f64();
-    let recall = truth.map(|truth| truth::recall(&found, &truth));
+    let numbers = truth::by_number(&index, &found);
+    let recall = truth.map(|truth| truth::recall(&numbers, &truth));
     if let Some(out) = &args.out {
-        truth::write(out, &found, Some(metric))?;
+        truth::write(out, &numbers, Some(metric))?;
     }
     print(args, &index, &found, output)?;
     let qps = n as f64 / search_s.max(1e-9);
@@ -110,7 +111,7 @@ fn print(args: &SearchArgs, index: &Index, found: &Batch, output: Output) -> any
     let mut rows = Vec::new();
     for query in 0..args.show.min(found.nodes.len() / found.k) {
         for (rank, hit) in (1..).zip(found.hits(query).take(SHOWN_NEIGHBORS)) {
-            let key = index.key(hit.node).map_or(String::new(), |key| key.to_string());
+            let key = index.key(hit.id()).map_or(String::new(), |key| key.to_string());
             rows.push(vec![query.to_string(), rank.to_string(), key, format!("{:.6}", hit.distance)]);
         }
     }
@@ -124,9 +125,9 @@ fn print(args: &SearchArgs, index: &Index, found: &Batch, output: Output) -> any
 /// The same for programs, with all `k`.
 fn results(args: &SearchArgs, index: &Index, found: &Batch) -> Vec<Vec<Value>> {
     let hit = |hit: Hit| {
-        let key = match index.key(hit.node) {
-            Some(KeyRef::Int(number)) => number.into(),
-            Some(KeyRef::Str(text)) => text.into(),
+        let key = match index.key(hit.id()) {
+            Some(Key::Int(number)) => number.into(),
+            Some(Key::Str(text)) => text.as_ref().into(),
             None => Value::Null,
         };
         json!({"key": key, "distance": hit.distance})
