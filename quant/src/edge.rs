@@ -146,8 +146,6 @@ pub struct EdgeCodes {
     kernel: LutKernel,
     path: Path,
     score: score::ScoreFn,
-    /// Half of the largest table entry: entries are this much above what they stand for.
-    half: u8,
 }
 
 impl EdgeCodes {
@@ -179,7 +177,7 @@ impl EdgeCodes {
         }
         let kernel = LutKernel::with_isa(dim / 4, isa)?;
         let (path, score) = (Path::new(isa)?, score::score_fn(isa, factors)?);
-        Ok(Self { config, kernel, path, score, half: kernel.max_entry() / 2 })
+        Ok(Self { config, kernel, path, score })
     }
 
     /// What edges are coded with.
@@ -307,7 +305,7 @@ impl EdgeCodes {
             score::Totals::Floats(&totals)
         };
         // What entries are above what they stand for, over all tables and planes.
-        let excess = f32::from(self.half) * (self.plane_bytes() / 16 * ((1 << self.config.bits) - 1)) as f32;
+        let excess = query.excess() * ((1 << self.config.bits) - 1) as f32;
         let unit = match self.config.factors {
             EdgeFactors::F32 => 1.0,
             EdgeFactors::F16 => self.config.unit,

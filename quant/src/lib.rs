@@ -7,6 +7,7 @@ mod multi;
 mod random;
 mod report;
 mod rotation;
+mod signs;
 mod sq;
 
 pub use codes::CodeMatrix;

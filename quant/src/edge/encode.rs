@@ -232,27 +232,33 @@ multiversion! {
         let (mut with_node, mut node_edge) = ([0.0f32; 16], [0.0f32; 16]);
         let rows = node.as_chunks::<16>().0.iter().zip(neighbor.as_chunks::<16>().0);
         for (chunk, (x, y)) in rows.enumerate() {
-            let mut code = [0u32; 16];
+            let mut is_positive = [false; 16];
+            let mut level = [0u32; 16];
             for at in 0..16 {
                 let r = y[at] - x[at];
-                // Cut to the top level in f32, where NaN goes to the top as well.
                 let size = r.abs() * inverse;
-                let level = (if size < top { size } else { top }) as u32;
-                let is_positive = r >= 0.0;
-                // Codes count from the most negative value up: that is what makes v a sum of signed bits.
-                code[at] = if is_positive { levels as u32 + level } else { levels as u32 - 1 - level };
-                let size = (level as f32 + 0.5) * per_level;
-                let v = if is_positive { size } else { -size };
+                // Cut to the inside of the top level, NaN too; then rounded down by way of the low bits of a sum with
+                // 1.5 · 2²³. Between two levels either may be taken, but always the same.
+                let size = if size < top { size } else { top + 0.25 };
+                let rounded = size - 0.5 + 12_582_912.0;
+                level[at] = rounded.to_bits() & 0xf;
+                is_positive[at] = r >= 0.0;
+                let size = (rounded - 12_582_912.0 + 0.5) * per_level;
+                let v = if r >= 0.0 { size } else { -size };
                 with_edge[at] += r * v;
                 with_node[at] += x[at] * v;
                 node_edge[at] += r * x[at];
             }
-            for plane in 0..bits {
+            let positive = mask(is_positive);
+            put(codes, chunk, positive, place, shift, keep);
+            for plane in 1..bits {
+                // Codes count from the most negative value up, which is what makes v a sum of signed bits: of a
+                // negative value the bits of its level are turned over.
                 let mut is_set = [false; 16];
                 for at in 0..16 {
-                    is_set[at] = code[at] >> (bits - 1 - plane) & 1 == 1;
+                    is_set[at] = level[at] >> (bits - 1 - plane) & 1 == 1;
                 }
-                put(&mut codes[plane * plane_bytes..], chunk, mask(is_set), place, shift, keep);
+                put(&mut codes[plane * plane_bytes..], chunk, mask(is_set) ^ !positive, place, shift, keep);
             }
         }
         Sums {
