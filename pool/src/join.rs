@@ -29,7 +29,8 @@ where
         match worker.pop() {
             Some(task) if task.is_at(&raw const second) => {
                 // Nobody took it: it is ours again, and a plain call will do.
-                let b = second.take();
+                // SAFETY: this is the owner, which has just popped the task.
+                let b = unsafe { second.take() };
                 return match first {
                     Ok(a) => (a, b()),
                     Err(panic) => {
@@ -43,7 +44,8 @@ where
             None => worker.wait(&second.latch),
         }
     }
-    match (first, second.into_result()) {
+    // SAFETY: the loop ends when the latch is set.
+    match (first, unsafe { second.into_result() }) {
         (Ok(a), Ok(b)) => (a, b),
         (Ok(_), Err(panic)) | (Err(panic), Ok(_)) => resume_unwind(panic),
         (Err(panic), Err(other)) => {

@@ -1,8 +1,10 @@
 //! The seam over `crossbeam-deque`: one local queue per worker, one injector for everybody else.
 //!
 //! * **Q1** Only the worker that owns a [`Local`] pushes to it and pops from it (newest first); the
-//!   others steal through its [`Remote`] (oldest first, several at a time: the thief keeps one to run and
-//!   queues the rest with itself, so a burst of tiny tasks is not fought over one by one).
+//!   others steal through its [`Remote`] (oldest first). A thief whose task is one of many takes up to half of
+//!   what is left as well and queues that with itself, so a burst of tiny tasks is not fought over one by one.
+//!   The second half of a `join` it takes alone: the next one is a part of what the victim is at, and would
+//!   have to be fetched back.
 //! * **Q2** "Empty" is only said when it was so at some moment during the call: a lost race is tried
 //!   again here and never reported.
 //!
@@ -51,12 +53,18 @@ mod deque {
     }
 
     impl<T> Remote<T> {
-        /// Takes the oldest tasks, up to half of them: one to run now, the others go to `into`.
+        /// Takes the oldest task to run now. If it `is_one_of_many`, up to half of the others go to `into`.
         #[inline]
-        pub(crate) fn steal(&self, into: &Local<T>) -> Option<T> {
+        pub(crate) fn steal(&self, into: &Local<T>, is_one_of_many: impl Fn(&T) -> bool) -> Option<T> {
             loop {
-                match self.0.steal_batch_and_pop(&into.0) {
-                    Steal::Success(value) => return Some(value),
+                match self.0.steal() {
+                    Steal::Success(value) => {
+                        if is_one_of_many(&value) {
+                            // A lost race is left at that: there is one task to run.
+                            let _ = self.0.steal_batch(&into.0);
+                        }
+                        return Some(value);
+                    }
                     Steal::Empty => return None,
                     Steal::Retry => crate::sync::spin_loop(),
                 }
@@ -132,16 +140,18 @@ mod stand_in {
     }
 
     impl<T> Remote<T> {
-        pub(crate) fn steal(&self, into: &Local<T>) -> Option<T> {
+        pub(crate) fn steal(&self, into: &Local<T>, is_one_of_many: impl Fn(&T) -> bool) -> Option<T> {
             let mut queue = lock(&self.0);
-            let half = queue.len().div_ceil(2);
-            let mut taken: VecDeque<T> = queue.drain(..half).collect();
-            drop(queue);
-            let first = taken.pop_front();
-            for task in taken {
-                into.push(task);
+            let first = queue.pop_front()?;
+            if is_one_of_many(&first) {
+                let half = queue.len().div_ceil(2);
+                let taken: VecDeque<T> = queue.drain(..half).collect();
+                drop(queue);
+                for task in taken {
+                    into.push(task);
+                }
             }
-            first
+            Some(first)
         }
 
         pub(crate) fn is_empty(&self) -> bool {

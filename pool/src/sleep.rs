@@ -3,7 +3,7 @@
 use crate::{
     fences::Fences,
     latch::Signal,
-    sync::{AtomicUsize, Mutex, Ordering, Padded, lock},
+    sync::{AtomicUsize, Mutex, Ordering, Padded, fence, lock},
 };
 
 /// One sleeping worker in [`Sleep::state`].
@@ -37,6 +37,12 @@ impl Sleep {
         self.state.fetch_add(SEARCHING, Ordering::Relaxed);
     }
 
+    /// Whether more than half of the workers search: the others would find a task as soon, and threads from
+    /// outside want a core too.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.state.load(Ordering::Relaxed) / SEARCHING * 2 > self.signals.len()
+    }
+
     /// A worker ends its search. True when it was the last searcher and others sleep (S3): it must then
     /// look whether tasks are left, and call [`wake_one`](Self::wake_one) if so.
     pub(crate) fn stop_search(&self) -> bool {
@@ -45,7 +51,7 @@ impl Sleep {
         let is_last = searching == 1 && sleeping > 0;
         if is_last {
             // STOP FENCE: pairs with the TASK FENCE.
-            self.fences.heavy();
+            self.fence_against_others(sleeping);
         }
         is_last
     }
@@ -55,10 +61,20 @@ impl Sleep {
     pub(crate) fn announce(&self, worker: usize) {
         let mut asleep = lock(&self.asleep);
         asleep.push(worker);
-        self.state.fetch_add(SLEEPING.wrapping_sub(SEARCHING), Ordering::Relaxed);
+        let before = self.state.fetch_add(SLEEPING.wrapping_sub(SEARCHING), Ordering::Relaxed);
         drop(asleep);
         // SLEEP FENCE: pairs with the TASK FENCE.
-        self.fences.heavy();
+        self.fence_against_others(before % SEARCHING);
+    }
+
+    /// The fence of a worker beside which `sleeping` others sleep. When they all do, nobody is left whose
+    /// queueing it would have to hold up, but threads from outside, which have a full fence of their own.
+    fn fence_against_others(&self, sleeping: usize) {
+        if sleeping + 1 == self.signals.len() {
+            fence(Ordering::SeqCst);
+        } else {
+            self.fences.heavy();
+        }
     }
 
     /// Takes the announcement back; the worker searches again.
@@ -73,11 +89,18 @@ impl Sleep {
         self.take(worker);
     }
 
-    /// Tells the pool that a task was queued.
+    /// Tells the pool that a worker has queued a task.
     #[inline]
     pub(crate) fn notify(&self) {
         // TASK FENCE: pairs with the SLEEP FENCE and the STOP FENCE.
         self.fences.light();
+        self.wake_if_needed();
+    }
+
+    /// Tells the pool that a task was queued from outside.
+    pub(crate) fn notify_from_outside(&self) {
+        // TASK FENCE of those whom the others do not wait for; pairs with the same two.
+        fence(Ordering::SeqCst);
         self.wake_if_needed();
     }
 

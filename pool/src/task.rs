@@ -9,7 +9,7 @@
 
 use std::{
     any::Any,
-    mem::MaybeUninit,
+    mem::{ManuallyDrop, MaybeUninit},
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
@@ -26,6 +26,9 @@ pub(crate) type Panic = Box<dyn Any + Send>;
 /// two references need no allocation, and the copies in push and pop stay cheap for `join`, which needs none.
 const WORDS: usize = 2;
 
+/// Set in [`Task::data`] of tasks that own their closure: they are spawned in numbers.
+const OWNING: usize = 1;
+
 /// A small closure, or the address of a larger one.
 type Words = [MaybeUninit<*const ()>; WORDS];
 
@@ -33,7 +36,8 @@ type Words = [MaybeUninit<*const ()>; WORDS];
 #[derive(Clone, Copy)]
 pub(crate) struct Task {
     run: unsafe fn(*const (), &Words, &Worker),
-    /// What the task belongs to: the same for all tasks of a scope or loop, its own for a joined closure.
+    /// What the task belongs to: the same for all tasks of a scope or loop, its own for a joined closure. Both are
+    /// aligned to words, which leaves the lowest bit for [`OWNING`].
     data: *const (),
     words: Words,
 }
@@ -82,15 +86,17 @@ impl Task {
         ) {
             // SAFETY: `owning` wrote an `F` there, and the task runs once (T1).
             let f = unsafe { words.as_ptr().cast::<F>().read() };
-            f(data, worker);
+            f(without_mark(data), worker);
         }
         unsafe fn run_boxed<F: FnOnce(*const (), &Worker)>(data: *const (), words: &Words, worker: &Worker) {
             // SAFETY: `owning` wrote an address there.
             let address = unsafe { words[0].assume_init() };
             // SAFETY: the address came from `Box::into_raw`, and the task runs once (T1).
             let f = unsafe { Box::from_raw(address.cast::<F>().cast_mut()) };
-            f(data, worker);
+            f(without_mark(data), worker);
         }
+        debug_assert_eq!(data.addr() & OWNING, 0, "what tasks belong to is aligned");
+        let data = data.map_addr(|address| address | OWNING);
         let mut words = [MaybeUninit::uninit(); WORDS];
         if size_of::<F>() <= size_of::<Words>() && align_of::<F>() <= align_of::<Words>() {
             // SAFETY: size and alignment were just compared.
@@ -110,11 +116,22 @@ impl Task {
         unsafe { (self.run)(self.data, &self.words, worker) }
     }
 
-    /// Whether this task belongs to `data`.
+    /// Whether this task was spawned or executed, so that more like it may lie beside it.
+    #[inline]
+    pub(crate) fn is_one_of_many(&self) -> bool {
+        self.data.addr() & OWNING != 0
+    }
+
+    /// Whether this task belongs to `data`, which owns no closure.
     #[inline]
     pub(crate) fn is_at<D>(&self, data: *const D) -> bool {
         std::ptr::eq(self.data, data.cast())
     }
+}
+
+#[inline]
+fn without_mark(data: *const ()) -> *const () {
+    data.map_addr(|address| address & !OWNING)
 }
 
 /// The first panic of a group of tasks; later ones are dropped.
@@ -153,14 +170,17 @@ pub(crate) fn discard(panic: Panic) {
 pub(crate) struct JoinTask<F, R> {
     pub(crate) latch: Latch,
     owner: usize,
-    f: SharedCell<Option<F>>,
-    result: SharedCell<Option<Result<R, Panic>>>,
+    /// Taken once: by the owner that popped the task, or by the thief.
+    f: SharedCell<ManuallyDrop<F>>,
+    /// Written by a thief, before it sets the latch.
+    result: SharedCell<MaybeUninit<Result<R, Panic>>>,
 }
 
 impl<F: FnOnce() -> R + Send, R: Send> JoinTask<F, R> {
     #[inline]
     pub(crate) fn new(f: F, owner: usize) -> Self {
-        Self { latch: Latch::new(), owner, f: SharedCell::new(Some(f)), result: SharedCell::new(None) }
+        let f = SharedCell::new(ManuallyDrop::new(f));
+        Self { latch: Latch::new(), owner, f, result: SharedCell::new(MaybeUninit::uninit()) }
     }
 
     /// # Safety
@@ -171,16 +191,24 @@ impl<F: FnOnce() -> R + Send, R: Send> JoinTask<F, R> {
         unsafe { Task::at(&raw const *self) }
     }
 
-    /// The closure, for the owner that popped its own task: nobody else will run it.
+    /// The closure.
+    ///
+    /// # Safety
+    /// Called once, by whoever got the task out of a queue: the owner that popped it, or a thief.
     #[inline]
-    pub(crate) fn take(&self) -> F {
-        // SAFETY: the task was pushed once and popped once, by the owner, who is here: no other access.
-        self.f.with_mut(|f| unsafe { (*f).take() }).expect("a joined closure runs once")
+    pub(crate) unsafe fn take(&self) -> F {
+        // SAFETY: the queue handed the task to the caller and to nobody else, so this is the only access, and
+        // the closure is not used again.
+        self.f.with_mut(|f| unsafe { ManuallyDrop::take(&mut *f) })
     }
 
-    /// The result, once the latch is set.
-    pub(crate) fn into_result(self) -> Result<R, Panic> {
-        self.result.into_inner().expect("the latch is set after the result was written")
+    /// What a thief left.
+    ///
+    /// # Safety
+    /// The latch was seen set.
+    pub(crate) unsafe fn into_result(self) -> Result<R, Panic> {
+        // SAFETY: the thief wrote the result before it set the latch.
+        unsafe { self.result.into_inner().assume_init() }
     }
 }
 
@@ -188,10 +216,13 @@ impl<F: FnOnce() -> R + Send, R: Send> RunAt for JoinTask<F, R> {
     unsafe fn run_at(this: *const Self, worker: &Worker) {
         // SAFETY: live until its latch is set (condition of `task`).
         let task = unsafe { &*this };
-        let f = task.take();
+        // SAFETY: a task runs once (T1), and this is that run.
+        let f = unsafe { task.take() };
         let result = catch_unwind(AssertUnwindSafe(f));
         // SAFETY: the owner reads the result only after the latch is set; we are the only ones here.
-        task.result.with_mut(|place| unsafe { *place = Some(result) });
+        task.result.with_mut(|place| unsafe {
+            (*place).write(result);
+        });
         let owner = task.owner;
         // SAFETY: live until this call sets it; nothing of the task is used afterwards (latch L3).
         if unsafe { Latch::set(&raw const task.latch) } {

@@ -51,7 +51,7 @@ impl Shared {
     /// Queues a task from outside.
     pub(crate) fn inject(&self, task: Task) {
         self.injector.push(task);
-        self.sleep.notify();
+        self.sleep.notify_from_outside();
     }
 }
 
@@ -177,7 +177,8 @@ impl Worker {
         if let Some(task) = self.shared.injector.steal() {
             return Some(task);
         }
-        let stolen = self.victims.find(|victim| self.shared.remotes[victim].steal(&self.local));
+        let stolen =
+            self.victims.find(|victim| self.shared.remotes[victim].steal(&self.local, Task::is_one_of_many));
         if stolen.is_some() {
             self.counters().count_steal();
         }
@@ -204,6 +205,8 @@ impl Worker {
                 }
                 if round < SPIN_ROUNDS {
                     spin_loop();
+                } else if matches!(until, Until::End) && sleep.is_crowded() {
+                    break;
                 } else {
                     yield_now();
                 }
