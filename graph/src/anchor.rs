@@ -9,7 +9,8 @@
 //!   published before.
 //! * **A2** At most `anchor_limit` anchored edges leave a node, so a list has room for all of them and as
 //!   many others.
-//! * **A3** Only removing a node drops an anchored edge. (Levels above 0 need no anchors: they are a way
+//! * **A3** Only the maintainer drops an anchored edge, after he hung what it held elsewhere (see
+//!   [`remove`](crate::remove)); inserts only add leaves to the tree. (Levels above 0 need no anchors: they are a way
 //!   to a good start, and level 0 alone connects everything.)
 //!
 //! A node whose neighborhood is full (many equal rows) is handed down: a full anchor's own children have
@@ -19,47 +20,62 @@ use crossbeam_epoch::Guard;
 
 use crate::NodeId;
 use crate::graph::Graph;
+use crate::insert::Added;
 use crate::level::mix;
-use crate::lists::{ANCHORED, is_anchored, node_of};
+use crate::lists::{ANCHORED, is_anchored, names, node_of};
 use crate::memory::MemoryError;
 use crate::scorer::Space;
 use crate::scratch::Scratch;
 
 impl Graph {
     /// Publishes the level-0 list of `node` (its choice in `scratch.link.chosen[0]`) and hangs the node
-    /// into the anchor tree (A1). The nearest chosen neighbor with room becomes the anchor.
+    /// into the anchor tree (A1). The nearest chosen neighbor with room becomes the anchor. False when all that were
+    /// asked are being removed.
     pub(crate) fn publish_anchored<S: Space>(
         &self,
         node: NodeId,
         space: &S,
         scratch: &mut Scratch,
         guard: &Guard,
-    ) -> Result<(), MemoryError> {
+    ) -> Result<bool, MemoryError> {
         let count = scratch.link.chosen[0].len();
+        let mut full = None;
         for place in 0..count {
             let anchor = scratch.link.chosen[0][place];
-            self.publish_under(node, anchor.node, space, scratch, guard)?;
-            if self.try_anchor(node, anchor.node, anchor.distance, space, scratch, guard)? {
-                return Ok(());
+            match self.hang(node, anchor.node, anchor.distance, space, scratch, guard)? {
+                Added::In => return Ok(true),
+                Added::Full => full = full.or(Some(anchor.node)),
+                Added::Closed | Added::Pruned => {}
             }
         }
-        // All full: go down from the nearest one until there is room.
-        let mut anchor = scratch.link.chosen[0][0].node;
+        // Go down from the nearest full one until there is room.
+        let Some(mut anchor) = full else { return Ok(false) };
         let mut turn = u64::from(node);
         loop {
             turn = mix(turn.wrapping_add(1));
-            anchor = self.child_of(anchor, turn, guard).unwrap_or(anchor);
-            self.publish_under(node, anchor, space, scratch, guard)?;
+            let Some(child) = self.child_of(anchor, None, turn, guard) else { return Ok(false) };
+            anchor = child;
             let distance = crate::Scorer::score(&space.scorer(node), anchor);
-            if self.try_anchor(node, anchor, distance, space, scratch, guard)? {
-                return Ok(());
+            // Past one that is being removed, what hangs under it may have room.
+            if self.hang(node, anchor, distance, space, scratch, guard)? == Added::In {
+                return Ok(true);
             }
         }
     }
 
-    /// One of the nodes anchored at `anchor`, chosen by `turn`.
-    fn child_of(&self, anchor: NodeId, turn: u64, guard: &Guard) -> Option<NodeId> {
-        let is_child = |word: u32| is_anchored(word) && self.anchor_of(node_of(word)) == Some(anchor);
+    /// One of the nodes that hang at `anchor`, but not `except`, chosen by `turn`.
+    pub(crate) fn child_of(
+        &self,
+        anchor: NodeId,
+        except: Option<NodeId>,
+        turn: u64,
+        guard: &Guard,
+    ) -> Option<NodeId> {
+        let above = self.anchor_of(anchor);
+        // Whatever is anchored here and is not what this hangs at: one that is just being hung elsewhere
+        // leads down as well.
+        let is_child =
+            |word: u32| is_anchored(word) && above != Some(node_of(word)) && except != Some(node_of(word));
         let children = |words: &[u32]| words.iter().filter(|&&word| is_child(word)).count();
         let words = self.list(anchor, 0, guard)?.words();
         let count = children(words);
@@ -67,15 +83,17 @@ impl Graph {
         words.iter().copied().filter(|&word| is_child(word)).nth(place).map(node_of)
     }
 
-    /// Publishes the own list of a node that nobody can see yet, with the edge to `anchor` marked.
-    fn publish_under<S: Space>(
+    /// Publishes the own list of a node that nobody can see yet, with the edge to `anchor` marked, and then the
+    /// edge from the anchor (A1), unless that has its fill (A2) or is being removed.
+    fn hang<S: Space>(
         &self,
         node: NodeId,
         anchor: NodeId,
+        distance: f32,
         space: &S,
         scratch: &mut Scratch,
         guard: &Guard,
-    ) -> Result<(), MemoryError> {
+    ) -> Result<Added, MemoryError> {
         let words = &mut scratch.words;
         words.clear();
         words.extend(scratch.link.chosen[0].iter().map(|candidate| candidate.node));
@@ -86,20 +104,11 @@ impl Graph {
                 words.push(anchor | ANCHORED);
             }
         }
-        self.set_anchor(node, anchor);
-        self.publish_first(node, 0, words, space, guard)
-    }
-
-    /// Adds the anchored edge from `anchor` to `node` unless `anchor` has its fill (A2).
-    fn try_anchor<S: Space>(
-        &self,
-        node: NodeId,
-        anchor: NodeId,
-        distance: f32,
-        space: &S,
-        scratch: &mut Scratch,
-        guard: &Guard,
-    ) -> Result<bool, MemoryError> {
+        self.set_anchor(node, Some(anchor));
+        self.publish_own(node, 0, words, space, guard)?;
+        if !names(words, anchor) {
+            return Ok(Added::Closed);
+        }
         self.add_edge(anchor, 0, (distance, node | ANCHORED), space, scratch, guard)
     }
 }

@@ -9,10 +9,14 @@
 //! * **B3** A full beam takes a node only if it is strictly nearer than the farthest one. Equal
 //!   distances do not displace each other, so a search among equal rows ends.
 //!
+//! * **B4** Nodes that only route (see [`admit`](crate::admit)) widen the beam by one place each, up to a limit, so
+//!   that they take no place from those that are admitted.
+//!
 //! Cost: an insertion moves up to `ef` words that sit in L1; for the usual ef below 512 that is cheaper
 //! than the branches of a heap.
 
 use crate::NodeId;
+use crate::admit::Admit;
 
 /// Distance bits whose unsigned order is the order of the distances (negative ones included).
 #[inline(always)]
@@ -45,6 +49,8 @@ pub(crate) struct Beam {
     keys: Vec<u64>,
     width: usize,
     next: usize,
+    /// Nodes in the beam that only route (B4).
+    routing: usize,
 }
 
 impl Beam {
@@ -53,6 +59,7 @@ impl Beam {
         self.keys.clear();
         self.width = width.max(1);
         self.next = 0;
+        self.routing = 0;
         self.keys.reserve(self.width + 1);
     }
 
@@ -75,6 +82,61 @@ impl Beam {
         }
         self.keys.insert(place, key);
         self.next = self.next.min(place);
+    }
+
+    /// Offers a node where some only route (B4). Nothing happens when it is in already or not near enough.
+    pub(crate) fn offer_to<A: Admit>(&mut self, admit: &A, routing_limit: usize, distance: f32, id: NodeId) {
+        if A::ALL {
+            return self.offer(distance, id);
+        }
+        if !self.takes(distance) {
+            return;
+        }
+        let key = key_of(distance, id);
+        let mut place = self.keys.partition_point(|&other| other < key);
+        if self.keys.get(place).is_some_and(|&other| other | 1 == key | 1) {
+            return;
+        }
+        let is_admitted = admit.admits(id);
+        if !is_admitted {
+            if self.routing < routing_limit {
+                self.routing += 1;
+                self.width += 1;
+            } else {
+                // The farthest that only routes makes room, if it is farther than this one.
+                let Some(farthest) = self.keys.iter().rposition(|&key| !admit.admits(id_of(key))) else {
+                    return;
+                };
+                if farthest < place {
+                    return;
+                }
+                self.keys.remove(farthest);
+                place = place.min(self.keys.len());
+                if farthest < self.next {
+                    self.next -= 1;
+                }
+            }
+        }
+        self.keys.insert(place, key);
+        // A node may be hidden, or shown, between two looks at it: the width then errs by one place, and
+        // never falls below what was asked for.
+        while self.keys.len() > self.width {
+            let last = self.keys.pop().map_or(id, id_of);
+            if self.routing > 0 && !admit.admits(last) {
+                self.routing -= 1;
+                self.width -= 1;
+            }
+        }
+        self.next = self.next.min(place);
+        self.pass_expanded();
+    }
+
+    /// Moves `next` past nodes that are expanded (B2).
+    #[inline(always)]
+    fn pass_expanded(&mut self) {
+        while self.keys.get(self.next).is_some_and(|key| key & 1 == 1) {
+            self.next += 1;
+        }
     }
 
     /// The distance that a node must beat to be taken: infinite until the beam is full.
@@ -104,9 +166,7 @@ impl Beam {
         *key |= 1;
         let id = id_of(*key);
         self.next += 1;
-        while self.keys.get(self.next).is_some_and(|key| key & 1 == 1) {
-            self.next += 1;
-        }
+        self.pass_expanded();
         Some(id)
     }
 
@@ -158,6 +218,33 @@ mod tests {
         assert_eq!(beam.expand_next(), None, "3 was displaced, 1 and 2 are expanded");
         beam.offer(1.0, 1);
         assert_eq!(beam.expand_next(), None, "an expanded node is recognised");
+    }
+
+    struct Even;
+    impl Admit for Even {
+        fn admits(&self, node: NodeId) -> bool {
+            node.is_multiple_of(2)
+        }
+    }
+
+    #[test]
+    fn nodes_that_only_route_take_no_place() {
+        let mut beam = Beam::default();
+        beam.reset(2);
+        for id in [9, 8, 7, 6, 5, 4, 3, 2] {
+            beam.offer_to(&Even, 3, id as f32, id);
+        }
+        assert_eq!(beam.iter().map(|(_, id)| id).collect::<Vec<_>>(), [2, 3, 4, 5], "two even ones are kept");
+        assert_eq!(beam.expand_next(), Some(2));
+        beam.offer_to(&Even, 3, 1.0, 1);
+        beam.offer_to(&Even, 3, 0.5, 11);
+        // The limit is met: the farthest odd one goes, expanded or not.
+        assert_eq!(beam.iter().map(|(_, id)| id).collect::<Vec<_>>(), [11, 1, 2, 3, 4]);
+        beam.offer_to(&Even, 3, 0.25, 13);
+        assert_eq!(beam.iter().map(|(_, id)| id).collect::<Vec<_>>(), [13, 11, 1, 2, 4]);
+        beam.offer_to(&Even, 3, 3.5, 15);
+        assert_eq!(beam.iter().map(|(_, id)| id).collect::<Vec<_>>(), [13, 11, 1, 2, 4]);
+        assert_eq!(std::iter::from_fn(|| beam.expand_next()).collect::<Vec<_>>(), [13, 11, 1, 4]);
     }
 
     #[test]

@@ -1,7 +1,11 @@
 //! Where searches start: node and level in one atomic word, so that they always belong together.
 //!
-//! * **E1** The entry point only ever changes to a node of a higher level.
+//! * **E1** An insert replaces the entry point only by a taller node; the maintainer replaces one that is
+//!   removed by a live neighbor of it, or by none.
 //! * **E2** Its lists are published before it becomes the entry point.
+//! * **E3** Whoever makes a node the entry point holds a count of it (see [`slots`](crate::slots)) and gives back
+//!   that of the one before. A swap under a pin that compares with what it loaded never mistakes a new
+//!   node in an old slot for the old one: the slot is not used again while the pin lasts.
 
 use crate::NodeId;
 use crate::sync::{AtomicU64, Ordering};
@@ -14,6 +18,7 @@ pub(crate) struct Entry {
 }
 
 /// The entry point of the graph; none while the graph is empty.
+#[derive(Debug)]
 pub(crate) struct EntryPoint(AtomicU64);
 
 fn pack(entry: Entry) -> u64 {
@@ -30,27 +35,18 @@ impl EntryPoint {
         Self(AtomicU64::new(entry.map_or(0, pack)))
     }
 
-    /// OBSERVE: pairs with PUBLISH in `raise`, so the lists of the entry point are seen whole.
+    /// OBSERVE: pairs with PUBLISH in `swap`, so the lists of the entry point are seen whole.
     pub(crate) fn load(&self) -> Option<Entry> {
         unpack(self.0.load(Ordering::Acquire))
     }
 
-    /// Makes `candidate` the entry point of an empty graph, or returns the one that is there.
-    pub(crate) fn set_first(&self, candidate: Entry) -> Result<(), Entry> {
-        self.swap(0, candidate)
-    }
-
-    /// Replaces `current` by the taller `candidate` (E1), or returns the one that replaced it before.
-    pub(crate) fn replace(&self, current: Entry, candidate: Entry) -> Result<(), Entry> {
-        debug_assert!(candidate.level > current.level, "E1");
-        self.swap(pack(current), candidate)
-    }
-
-    fn swap(&self, current: u64, candidate: Entry) -> Result<(), Entry> {
+    /// Replaces `current` by `candidate` (E1, E3), or returns what replaced it before.
+    pub(crate) fn swap(&self, current: Option<Entry>, candidate: Option<Entry>) -> Result<(), Option<Entry>> {
+        let (current, candidate) = (current.map_or(0, pack), candidate.map_or(0, pack));
         // PUBLISH: pairs with OBSERVE in `load`; the candidate's lists come before (E2).
-        match self.0.compare_exchange(current, pack(candidate), Ordering::AcqRel, Ordering::Acquire) {
+        match self.0.compare_exchange(current, candidate, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => Ok(()),
-            Err(other) => Err(unpack(other).expect("an entry point is never taken away")),
+            Err(other) => Err(unpack(other)),
         }
     }
 }
@@ -60,14 +56,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_rises() {
+    fn changes_only_from_what_was_seen() {
         let entry = EntryPoint::new(None);
         assert_eq!(entry.load(), None);
-        let (first, tall) = (Entry { node: 3, level: 0 }, Entry { node: 5, level: 2 });
-        assert_eq!(entry.set_first(first), Ok(()));
-        assert_eq!(entry.set_first(tall), Err(first));
-        assert_eq!(entry.replace(first, tall), Ok(()));
-        assert_eq!(entry.replace(first, Entry { node: 6, level: 1 }), Err(tall));
-        assert_eq!(entry.load(), Some(tall));
+        let (first, tall) = (Some(Entry { node: 3, level: 0 }), Some(Entry { node: 5, level: 2 }));
+        assert_eq!(entry.swap(None, first), Ok(()));
+        assert_eq!(entry.swap(None, tall), Err(first));
+        assert_eq!(entry.swap(first, tall), Ok(()));
+        assert_eq!(entry.swap(first, Some(Entry { node: 6, level: 1 })), Err(tall));
+        assert_eq!(entry.load(), tall);
+        assert_eq!(entry.swap(tall, None), Ok(()));
+        assert_eq!(entry.load(), None);
     }
 }

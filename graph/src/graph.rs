@@ -2,19 +2,21 @@
 //!
 //! * **G1** A node's tower word (its level and where its upper lists are) is written before any list of
 //!   the node is published, and never changes.
-//! * **G2** A node is in the graph when its level-0 head is set.
+//! * **G2** Whether a node is in the graph is what its state says (see [`slots`](crate::slots)); while any list
+//!   may lead to it, its own lists are there on all its levels.
 
 use crossbeam_epoch::Guard;
 
 use crate::config::{GraphConfig, MAX_LEVEL};
 use crate::entry::{Entry, EntryPoint};
-use crate::lists::{ListRef, Lists, PublishError};
+use crate::lists::{ListRef, Lists, Power, PublishError, names, node_of};
 use crate::memory::{GraphMemory, MemoryError};
+use crate::slots::{LINKED, PRESENT, SlotMemory, Slots};
 use crate::sync::{Arc, AtomicTable, AtomicU32, BlockShape, Ordering};
 use crate::{InsertError, NodeId, Space};
 
 /// Bits of a tower word that say where the node's upper lists start.
-const TOWER_SLOT_BITS: u32 = 28;
+pub(crate) const TOWER_SLOT_BITS: u32 = 28;
 
 /// A Hierarchical Navigable Small World graph over nodes that the caller numbers from 0.
 pub struct Graph {
@@ -23,15 +25,16 @@ pub struct Graph {
     pub(crate) base: Arc<Lists>,
     /// Lists of the levels >= 1; slot from the tower word.
     pub(crate) upper: Arc<Lists>,
-    /// Level << 28 | first upper slot.
-    pub(crate) towers: AtomicTable,
+    /// How each node stands.
+    pub(crate) slots: Arc<Slots>,
     /// Anchor + 1.
     anchors: AtomicTable,
     pub(crate) entry: EntryPoint,
     upper_slots: AtomicU32,
     /// One more than the largest node id met.
     node_bound: AtomicU32,
-    inserted: AtomicU32,
+    /// Nodes that are in and not hidden.
+    live: AtomicU32,
 }
 
 /// What a saved graph needs beside its tables to be opened again.
@@ -58,30 +61,34 @@ impl Graph {
             Arc::new(Lists::new(BlockShape::new(limit, payload), heads, blocks, links, used))
         };
         let payload = config.payload_bytes();
+        let base =
+            lists(config.m0(), payload, memory.heads, memory.blocks, memory.block_links, state.node_bound);
+        let upper = lists(
+            config.m(),
+            0,
+            memory.upper_heads,
+            memory.upper_blocks,
+            memory.upper_block_links,
+            state.upper_slots,
+        );
+        let slots = SlotMemory {
+            refs: memory.refs,
+            generations: memory.generations,
+            partners: memory.partners,
+            links: memory.slot_links,
+            towers: memory.towers,
+            tower_links: memory.tower_links,
+        };
         Self {
             config,
-            base: lists(
-                config.m0(),
-                payload,
-                memory.heads,
-                memory.blocks,
-                memory.block_links,
-                state.node_bound,
-            ),
-            upper: lists(
-                config.m(),
-                0,
-                memory.upper_heads,
-                memory.upper_blocks,
-                memory.upper_block_links,
-                state.upper_slots,
-            ),
-            towers: AtomicTable::new(memory.towers),
+            slots: Arc::new(Slots::new(slots, base.clone(), upper.clone())),
+            base,
+            upper,
             anchors: AtomicTable::new(memory.anchors),
             entry: EntryPoint::new(state.entry.map(|(node, level)| Entry { node, level })),
             upper_slots: AtomicU32::new(state.upper_slots),
             node_bound: AtomicU32::new(state.node_bound),
-            inserted: AtomicU32::new(state.nodes),
+            live: AtomicU32::new(state.nodes),
         }
     }
 
@@ -90,9 +97,9 @@ impl Graph {
         &self.config
     }
 
-    /// Nodes in the graph.
+    /// Nodes in the graph: those whose insert is done, without those removed.
     pub fn len(&self) -> usize {
-        self.inserted.load(Ordering::Relaxed) as usize
+        self.live.load(Ordering::Relaxed) as usize
     }
 
     /// Whether no node is in.
@@ -111,9 +118,14 @@ impl Graph {
         self.entry.load().map(|entry| (entry.node, entry.level))
     }
 
-    /// Whether `node` is in.
+    /// Whether `node` is in: inserted, and not removed.
     pub fn contains(&self, node: NodeId) -> bool {
-        (node as usize) < self.node_bound() && self.list(node, 0, &crossbeam_epoch::pin()).is_some()
+        self.is_live(node)
+    }
+
+    /// Pins what can be met now; see [`Pin`](crate::Pin).
+    pub fn pin(&self) -> crate::Pin {
+        crate::Pin(crossbeam_epoch::pin())
     }
 
     /// Grows the tables to cover `node`.
@@ -131,7 +143,7 @@ impl Graph {
     /// Makes the words of the nodes `0..count` usable in every table.
     pub(crate) fn grow_tables(&self, count: usize) -> Result<(), MemoryError> {
         self.base.ensure_slots(count)?;
-        self.towers.ensure(count)?;
+        self.slots.ensure(count)?;
         self.anchors.ensure(count)
     }
 
@@ -145,19 +157,40 @@ impl Graph {
     pub(crate) fn claim_tower(&self, node: NodeId, level: u8) -> Result<(), InsertError> {
         let mut word = 0;
         if level > 0 {
-            let first = self.upper_slots.fetch_add(u32::from(level), Ordering::Relaxed);
-            let end = first as usize + level as usize;
-            if end > 1 << TOWER_SLOT_BITS {
-                return Err(MemoryError { asked: end * 4, capacity: 4 << TOWER_SLOT_BITS }.into());
-            }
-            self.upper.ensure_slots(end)?;
+            let first = match self.slots.take_tower(level) {
+                Some(first) => first,
+                None => self.fresh_tower(level)?,
+            };
             word = u32::from(level) << TOWER_SLOT_BITS | first;
         }
         // SAFETY: `ensure_node` covered the node.
-        let tower = unsafe { self.towers.at(node as usize) };
+        let tower = unsafe { self.slots.towers.at(node as usize) };
         // PUBLISH: ordered before any list of the node by the Release of `Lists::replace`.
         tower.store(word, Ordering::Release);
         Ok(())
+    }
+
+    /// `level` upper slots that were never used.
+    fn fresh_tower(&self, level: u8) -> Result<u32, MemoryError> {
+        let first = self.upper_slots.fetch_add(u32::from(level), Ordering::Relaxed);
+        let end = first as usize + level as usize;
+        if end > 1 << TOWER_SLOT_BITS {
+            // Keeps the counter from wrapping, however often this is tried.
+            self.upper_slots.fetch_sub(u32::from(level), Ordering::Relaxed);
+            return Err(MemoryError { asked: end * 4, capacity: 4 << TOWER_SLOT_BITS });
+        }
+        self.slots.ensure_upper(end)?;
+        Ok(first)
+    }
+
+    /// Gives the upper slots of a node back that never became visible.
+    pub(crate) fn unclaim_tower(&self, node: NodeId) {
+        let (level, first) = self.tower_parts(node);
+        // SAFETY: as in `claim_tower`.
+        unsafe { self.slots.towers.at(node as usize) }.store(0, Ordering::Release);
+        if level > 0 {
+            self.slots.put_tower(level, first);
+        }
     }
 
     /// The level of a node that is in; 0 for others.
@@ -171,7 +204,7 @@ impl Graph {
         debug_assert!((node as usize) < self.node_bound());
         // SAFETY: ids come from lists or from `insert`, both below `node_bound` (checked when a saved
         // graph is opened), which `ensure_node` covered.
-        let tower = unsafe { self.towers.at(node as usize) };
+        let tower = unsafe { self.slots.towers.at(node as usize) };
         // OBSERVE: pairs with PUBLISH in `claim_tower`.
         tower.load(Ordering::Acquire)
     }
@@ -230,6 +263,7 @@ impl Graph {
         old: Option<ListRef<'_>>,
         words: &[u32],
         space: &S,
+        power: Power,
         guard: &Guard,
     ) -> Result<(), PublishError> {
         debug_assert!(words.len() <= self.config.limit(level), "I3");
@@ -238,14 +272,14 @@ impl Graph {
                 space.fill_payload(node, ids, old, payload);
             };
             // SAFETY: as in `list`; `old` came from this slot, by the caller.
-            return unsafe { self.base.replace(node as usize, old, words, fill, guard) };
+            return unsafe { self.base.replace(node as usize, old, words, fill, power, guard) };
         }
         let slot = self.upper_slot(node, level).expect("a list of a level that the node has");
         // SAFETY: as above; upper lists have no payload.
-        unsafe { self.upper.replace(slot, old, words, |_, _, _| (), guard) }
+        unsafe { self.upper.replace(slot, old, words, |_, _, _| (), power, guard) }
     }
 
-    /// Publishes a list of a node that nobody can see yet.
+    /// Publishes a list of a node that nobody can see yet. Counts nothing.
     pub(crate) fn publish_first<S: Space>(
         &self,
         node: NodeId,
@@ -255,21 +289,46 @@ impl Graph {
         guard: &Guard,
     ) -> Result<(), MemoryError> {
         let old = self.list(node, level, guard);
-        match self.replace((node, level), old, words, space, guard) {
+        match self.replace((node, level), old, words, space, Power::Writer, guard) {
             Ok(()) => Ok(()),
             Err(PublishError::Memory(error)) => Err(error),
-            Err(PublishError::Lost) => unreachable!("nobody else can see node {node} yet (I1)"),
+            Err(PublishError::Lost | PublishError::Frozen) => {
+                unreachable!("nobody else can see node {node} yet (I1)")
+            }
         }
     }
 
-    pub(crate) fn publish_empty<S: Space>(
+    /// Publishes a list of a node that nobody can see yet, and counts what it names (C1). Words that name a
+    /// closed node are taken out of `words` first.
+    pub(crate) fn publish_own<S: Space>(
         &self,
         node: NodeId,
         level: u8,
+        words: &mut Vec<u32>,
         space: &S,
         guard: &Guard,
     ) -> Result<(), MemoryError> {
-        self.publish_first(node, level, &[], space, guard)
+        let before = self.list(node, level, guard).map_or(&[][..], |list| list.words());
+        words.retain(|&word| names(before, node_of(word)) || self.slots.acquire(node_of(word)));
+        let published = self.publish_first(node, level, words, space, guard);
+        let (mine, other) = if published.is_ok() { (before, &words[..]) } else { (&words[..], before) };
+        mine.iter()
+            .map(|&word| node_of(word))
+            .filter(|&dropped| !names(other, dropped))
+            .for_each(|dropped| self.slots.release(dropped));
+        published
+    }
+
+    /// Freezes all lists of a node (L5).
+    pub(crate) fn freeze(&self, node: NodeId) {
+        // SAFETY: as in `list`.
+        unsafe { self.base.freeze(node as usize) };
+        for level in 1..=self.level_of(node) {
+            if let Some(slot) = self.upper_slot(node, level) {
+                // SAFETY: as in `list`.
+                unsafe { self.upper.freeze(slot) };
+            }
+        }
     }
 
     /// The level-0 list of `node` with the bytes behind it: the words (empty places included) and the payload.
@@ -282,6 +341,9 @@ impl Graph {
 
     /// Takes back a list of a node that never became visible.
     pub(crate) fn withdraw(&self, node: NodeId, level: u8, guard: &Guard) {
+        for &word in self.list(node, level, guard).map_or(&[][..], |list| list.words()) {
+            self.slots.release(node_of(word));
+        }
         if level == 0 {
             // SAFETY: as in `list`; the caller's node is not visible.
             unsafe { self.base.withdraw(node as usize, guard) };
@@ -291,8 +353,40 @@ impl Graph {
         }
     }
 
-    pub(crate) fn count_inserted(&self) {
-        self.inserted.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn count_live(&self) {
+        self.live.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn uncount_live(&self) {
+        self.live.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Sets flags and counts of all nodes to what the lists say, and makes places without a list free: for
+    /// a graph that nobody else has yet.
+    pub(crate) fn recount(&self) {
+        let guard = crossbeam_epoch::pin();
+        let bound = self.node_bound() as NodeId;
+        // From above, so that low slots are used again first.
+        for node in (0..bound).rev() {
+            if self.list(node, 0, &guard).is_some() {
+                self.slots.restore(node, PRESENT | LINKED);
+            } else {
+                self.slots.restore(node, 0);
+                self.slots.put(node);
+            }
+        }
+        for node in 0..bound {
+            if self.list(node, 0, &guard).is_none() {
+                continue;
+            }
+            for level in 0..=self.level_of(node) {
+                let words = self.list(node, level, &guard).map_or(&[][..], |list| list.words());
+                words.iter().for_each(|&word| self.slots.recount(node_of(word)));
+            }
+        }
+        if let Some(entry) = self.entry.load() {
+            self.slots.recount(entry.node);
+        }
     }
 
     /// The anchor of a node; none for the first node.
@@ -302,10 +396,10 @@ impl Graph {
         anchor.load(Ordering::Acquire).checked_sub(1)
     }
 
-    pub(crate) fn set_anchor(&self, node: NodeId, anchor: NodeId) {
+    pub(crate) fn set_anchor(&self, node: NodeId, anchor: Option<NodeId>) {
         // SAFETY: `ensure_node` covered the node.
         let word = unsafe { self.anchors.at(node as usize) };
-        word.store(anchor + 1, Ordering::Release);
+        word.store(anchor.map_or(0, |anchor| anchor + 1), Ordering::Release);
     }
 }
 

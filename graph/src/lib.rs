@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod admit;
 mod anchor;
 mod beam;
 mod config;
@@ -17,12 +18,15 @@ mod optimize;
 #[cfg(not(loom))]
 mod prefetch;
 mod reclaim;
+mod remove;
 mod scorer;
 mod scratch;
 mod search;
 mod select;
+mod slots;
 mod snapshot;
 mod sync;
+mod update;
 mod validate;
 mod visited;
 
@@ -32,10 +36,24 @@ pub use config::{
 pub use graph::{Graph, GraphState};
 pub use level::LevelDraw;
 pub use memory::{GraphMemory, Memory, MemoryError};
+pub use remove::RemoveError;
 pub use scorer::{Scorer, Space};
 pub use scratch::Scratch;
-pub use snapshot::{OpenError, Table};
+pub use snapshot::{Dense, OpenError, Table};
+pub use update::Updated;
 pub use validate::{Fault, Report};
+
+/// Keeps what the holder has met in place: while it lives, no slot that was in use when it was taken gets another node,
+/// and no list that could be seen then is overwritten. Searches and writes take one themselves; take
+/// one around several steps that belong together (a search, and reading the rows of what it found). Cheap, and
+/// not for long: what is removed or replaced anywhere in the process meanwhile cannot be reclaimed.
+pub struct Pin(#[allow(dead_code)] crossbeam_epoch::Guard);
+
+impl std::fmt::Debug for Pin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Pin")
+    }
+}
 
 /// A node: dense numbers from 0 that the caller gives out.
 pub type NodeId = u32;

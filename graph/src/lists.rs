@@ -14,13 +14,17 @@
 //! * **L4** Behind the ids a block may carry bytes that only the [`Space`](crate::Space) understands. They are
 //!   filled in before the block is published, like the ids.
 //!
+//! * **L5** Bit 31 of a head, [`FROZEN`], says that the list's node was removed: from then on only the one
+//!   maintainer (see [`remove`](crate::remove)) replaces the list. The bit is set once and stays until the
+//!   slot is reclaimed.
+//!
 //! Block heads count from 1: zero-filled memory is a table of lists that do not exist yet.
 
 use crossbeam_epoch::Guard;
 
 use crate::NodeId;
 use crate::memory::{Memory, MemoryError};
-use crate::reclaim::{self, FreeBlocks};
+use crate::reclaim::{self, FreeStack};
 use crate::sync::{Arc, AtomicTable, AtomicU32, BlockShape, BlockTable, Ordering};
 
 /// A place of a list that holds no neighbor.
@@ -29,10 +33,19 @@ pub(crate) const EMPTY: u32 = u32::MAX;
 /// Marks an edge that pruning must keep (see [`anchor`](crate::anchor)).
 pub(crate) const ANCHORED: u32 = 1 << 31;
 
+/// Marks a head whose list no writer may replace any more (L5).
+const FROZEN: u32 = 1 << 31;
+
 /// The neighbor that a word names.
 #[inline(always)]
 pub(crate) fn node_of(word: u32) -> NodeId {
     word & !ANCHORED
+}
+
+/// Whether one of the words names `node`.
+#[inline]
+pub(crate) fn names(words: &[u32], node: NodeId) -> bool {
+    words.iter().any(|&word| node_of(word) == node)
 }
 
 /// Whether a word is an anchored edge.
@@ -49,6 +62,15 @@ pub(crate) struct ListRef<'g> {
 }
 
 impl<'g> ListRef<'g> {
+    /// Whether only the maintainer may replace it (L5).
+    pub(crate) fn is_frozen(&self) -> bool {
+        self.head & FROZEN != 0
+    }
+
+    fn block(&self) -> u32 {
+        (self.head & !FROZEN) - 1
+    }
+
     /// All words, the empty places included.
     #[inline(always)]
     pub(crate) fn padded_words(&self) -> &'g [u32] {
@@ -67,6 +89,8 @@ impl<'g> ListRef<'g> {
 pub(crate) enum PublishError {
     /// Another writer replaced it first.
     Lost,
+    /// The list's node was removed (L5).
+    Frozen,
     /// There is no memory for another block.
     Memory(MemoryError),
 }
@@ -77,11 +101,24 @@ impl From<MemoryError> for PublishError {
     }
 }
 
+/// Who replaces a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Power {
+    /// Any thread.
+    Writer,
+    /// The one thread that is the maintainer, which may also replace frozen lists (L5).
+    Maintainer,
+}
+
+/// Most blocks: a head has 31 bits for them, and counts from 1.
+const MAX_BLOCKS: u32 = FROZEN - 2;
+
 /// Lists of one width.
 pub(crate) struct Lists {
     heads: AtomicTable,
     blocks: BlockTable,
-    free: FreeBlocks,
+    free: FreeStack,
+    links: AtomicTable,
     /// Blocks from here on were never used.
     fresh: AtomicU32,
 }
@@ -99,7 +136,8 @@ impl Lists {
         Self {
             heads: AtomicTable::new(heads),
             blocks: BlockTable::new(shape, blocks),
-            free: FreeBlocks::new(links),
+            free: FreeStack::new(),
+            links: AtomicTable::new(links),
             fresh: AtomicU32::new(blocks_in_use),
         }
     }
@@ -112,7 +150,7 @@ impl Lists {
     /// Makes the blocks `0..count` usable (for the blocks of a saved graph).
     pub(crate) fn ensure_blocks(&self, count: usize) -> Result<(), MemoryError> {
         self.blocks.ensure(count)?;
-        self.free.ensure(count)
+        self.links.ensure(count)
     }
 
     /// The shape of a block.
@@ -124,7 +162,7 @@ impl Lists {
     #[inline(always)]
     pub(crate) fn payload<'g>(&'g self, list: ListRef<'g>) -> &'g [u8] {
         // SAFETY: a `ListRef` names a published block that is not reclaimed while `'g` lasts (L1, L2).
-        unsafe { self.blocks.payload(list.head - 1) }
+        unsafe { self.blocks.payload(list.block()) }
     }
 
     /// The list in `slot`, or `None` when it was never published.
@@ -137,12 +175,13 @@ impl Lists {
         let head = unsafe { self.heads.at(slot) };
         // OBSERVE: pairs with PUBLISH in `replace`: the block's words are seen whole.
         let head = head.load(Ordering::Acquire);
-        if head == 0 {
+        let number = head & !FROZEN;
+        if number == 0 {
             return None;
         }
         // SAFETY: a head names a published block (L1), and the guard was pinned before the head was
         // read, so the block is not reclaimed while `'g` lasts (L2).
-        Some(ListRef { head, words: unsafe { self.blocks.read(head - 1) } })
+        Some(ListRef { head, words: unsafe { self.blocks.read(number - 1) } })
     }
 
     /// The raw words of the list in `slot`, `EMPTY` places included; nothing for a missing list.
@@ -164,11 +203,13 @@ impl Lists {
         // SAFETY: the caller's promise.
         let head = unsafe { self.heads.at(slot) };
         // Relaxed: the block is only hinted at, not read.
-        self.blocks.prefetch(head.load(Ordering::Relaxed).wrapping_sub(1));
+        self.blocks.prefetch((head.load(Ordering::Relaxed) & !FROZEN).wrapping_sub(1));
     }
 
     /// Replaces the list in `slot`, which was `old`, by `words`. `fill` writes the payload of the new block (L4),
     /// given its id words and the old block's ids and payload; it is not called where there is none.
+    ///
+    /// A frozen list stays as it is, except where `power` is the maintainer's (L5).
     ///
     /// # Safety
     /// `slot` was granted by `ensure_slots`; `old` was loaded from it under `guard`.
@@ -178,8 +219,14 @@ impl Lists {
         old: Option<ListRef<'_>>,
         words: &[u32],
         fill: impl FnOnce(&[u32], Option<(&[u32], &[u8])>, &mut [u8]),
+        power: Power,
         guard: &Guard,
     ) -> Result<(), PublishError> {
+        let before = old.map_or(0, |list| list.head);
+        let frozen = before & FROZEN;
+        if frozen != 0 && power == Power::Writer {
+            return Err(PublishError::Frozen);
+        }
         let block = self.take_block()?;
         // SAFETY: `take_block` made this thread the block's only owner (L1) and granted its bytes.
         unsafe { self.blocks.write(block, words, EMPTY) };
@@ -190,19 +237,18 @@ impl Lists {
         }
         // SAFETY: the caller's promise.
         let head = unsafe { self.heads.at(slot) };
-        let before = old.map_or(0, |list| list.head);
         // PUBLISH: pairs with OBSERVE in `load`. A head that still equals `before` still means the same
         // block: under our pin it cannot have been reclaimed and reused meanwhile.
-        match head.compare_exchange(before, block + 1, Ordering::AcqRel, Ordering::Relaxed) {
+        match head.compare_exchange(before, frozen | (block + 1), Ordering::AcqRel, Ordering::Relaxed) {
             Ok(_) => {
                 if let Some(old) = old {
-                    reclaim::retire(self, old.head - 1, guard);
+                    reclaim::retire(self, old.block(), guard);
                 }
                 Ok(())
             }
             Err(_) => {
                 // Never published, so nobody else can have seen it.
-                self.free.push(block);
+                self.give_back(block);
                 Err(PublishError::Lost)
             }
         }
@@ -217,7 +263,30 @@ impl Lists {
         let head = unsafe { self.heads.at(slot) };
         let block = head.swap(0, Ordering::AcqRel);
         if block != 0 {
-            reclaim::retire(self, block - 1, guard);
+            reclaim::retire(self, (block & !FROZEN) - 1, guard);
+        }
+    }
+
+    /// Freezes the list in `slot` (L5). What it holds afterwards is what the maintainer leaves in it.
+    ///
+    /// # Safety
+    /// `slot` was granted by `ensure_slots`.
+    pub(crate) unsafe fn freeze(&self, slot: usize) {
+        // SAFETY: the caller's promise.
+        let head = unsafe { self.heads.at(slot) };
+        // A writer's swap either came before, and its list is the frozen one, or fails.
+        head.fetch_or(FROZEN, Ordering::AcqRel);
+    }
+
+    /// Empties `slot` and frees its block. Only [`reclaim`](crate::reclaim) may call this.
+    ///
+    /// # Safety
+    /// `slot` was granted by `ensure_slots`, and no pin that could have seen its node is left.
+    pub(crate) unsafe fn clear(&self, slot: usize) {
+        // SAFETY: the caller's promise.
+        let block = unsafe { self.heads.at(slot) }.swap(0, Ordering::AcqRel) & !FROZEN;
+        if block != 0 {
+            self.give_back(block - 1);
         }
     }
 
@@ -256,20 +325,26 @@ impl Lists {
 
     /// Gives a block to the free list. Only [`reclaim`](crate::reclaim) may call this.
     pub(crate) fn give_back(&self, block: u32) {
-        self.free.push(block);
+        // SAFETY: blocks are taken after `take_block` ensured their links.
+        unsafe { self.free.push(&self.links, block) };
     }
 
     /// A block that belongs to the caller alone.
     fn take_block(&self) -> Result<u32, MemoryError> {
-        if let Some(block) = self.free.pop() {
+        // SAFETY: only blocks whose links were ensured are ever pushed.
+        if let Some(block) = unsafe { self.free.pop(&self.links) } {
             return Ok(block);
         }
         // Relaxed: the counter only hands out distinct numbers.
         let block = self.fresh.fetch_add(1, Ordering::Relaxed);
-        let grown =
-            self.blocks.ensure(block as usize + 1).and_then(|()| self.free.ensure(block as usize + 1));
+        if block >= MAX_BLOCKS {
+            // Keeps the counter from wrapping, however often this is tried.
+            self.fresh.fetch_sub(1, Ordering::Relaxed);
+            let bytes = |blocks: u32| blocks as usize * self.blocks.shape().stride * 4;
+            return Err(MemoryError { asked: bytes(block), capacity: bytes(MAX_BLOCKS) });
+        }
         // On failure the number is lost; the next caller meets the same limit.
-        grown?;
+        self.ensure_blocks(block as usize + 1)?;
         Ok(block)
     }
 }

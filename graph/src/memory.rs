@@ -25,6 +25,7 @@ pub struct MemoryError {
 /// * [`base`](Memory::base) is always the same address, aligned to 64 bytes;
 /// * after `ensure(bytes)` succeeded, the first `bytes` bytes can be read and written by any thread;
 /// * bytes never granted before are zero (or hold what a saved graph put there) when granted;
+/// * bytes change by nobody's doing but the graph's, except to zero by its own call of [`release`](Memory::release);
 /// * nothing else reads or writes the granted bytes.
 pub unsafe trait Memory: Send + Sync {
     /// The first byte.
@@ -35,6 +36,13 @@ pub unsafe trait Memory: Send + Sync {
     /// # Errors
     /// [`MemoryError`] when there is no more to be had; what was granted before stays usable.
     fn ensure(&self, bytes: usize) -> Result<(), MemoryError>;
+
+    /// Gives the system back what lies in `range` (bytes from the base), as far as it likes to: the bytes stay
+    /// usable and read as zeros or as before. Nobody reads or writes them during the call. Does nothing
+    /// unless overridden.
+    fn release(&self, range: std::ops::Range<usize>) {
+        let _ = range;
+    }
 }
 
 /// Blocks of heap memory beyond those in use: what writers can replace while a reader that lost the
@@ -53,6 +61,16 @@ pub struct GraphMemory {
     pub towers: Box<dyn Memory>,
     /// One word per node: whose anchored edge leads to it.
     pub anchors: Box<dyn Memory>,
+    /// One word per node: how it stands, and how many edges lead to it. Starts as zeros, also for a saved graph.
+    pub refs: Box<dyn Memory>,
+    /// One word per node: how often its slot was used again. Starts as zeros.
+    pub generations: Box<dyn Memory>,
+    /// One word per node: whom it replaces. Starts as zeros.
+    pub partners: Box<dyn Memory>,
+    /// One word per node, for the lists of removed ones. Starts as zeros.
+    pub slot_links: Box<dyn Memory>,
+    /// One word per (node, level >= 1), for the list of those that were left. Starts as zeros.
+    pub tower_links: Box<dyn Memory>,
     /// One word per (node, level >= 1): which block holds that list.
     pub upper_heads: Box<dyn Memory>,
     /// Neighbor lists of the levels >= 1.
@@ -85,7 +103,12 @@ impl GraphMemory {
             block_links: words(4 * nodes + SPARE_BLOCKS),
             towers: words(nodes),
             anchors: words(nodes),
+            refs: words(nodes),
+            generations: words(nodes),
+            partners: words(nodes),
+            slot_links: words(nodes),
             // Each node is on 1 / (M - 1) upper levels on average, and M may be 2.
+            tower_links: words(2 * nodes + 64),
             upper_heads: words(2 * nodes + 64),
             upper_blocks: words((nodes + SPARE_BLOCKS) * upper_stride),
             upper_block_links: words(nodes + SPARE_BLOCKS),

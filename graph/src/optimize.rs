@@ -46,7 +46,7 @@ impl Graph {
         // Every node can be reached from the entry point (A1); should that fail, each gets its turn.
         let starts = self.entry().map(|(node, _)| node).into_iter().chain(0..bound as NodeId);
         for start in starts {
-            if self.list(start, 0, &guard).is_none() {
+            if !self.is_live(start) {
                 continue;
             }
             stack.push(start);
@@ -82,7 +82,7 @@ impl Graph {
         let mut words = Vec::with_capacity(self.config().m0());
         let payloads = Payloads { graph: self, order };
         for (number, &node) in (0..).zip(order) {
-            if self.list(node, 0, &guard).is_none() {
+            if !self.is_live(node) {
                 continue;
             }
             let level = self.level_of(node);
@@ -95,14 +95,18 @@ impl Graph {
                 graph.publish_first(number, level, &words, &payloads, &guard)?;
             }
             if let Some(anchor) = self.anchor_of(node) {
-                graph.set_anchor(number, numbers[anchor as usize]);
+                graph.set_anchor(number, Some(numbers[anchor as usize]));
             }
-            graph.count_inserted();
+            graph.count_live();
         }
         if let Some(mut entry) = self.entry.load() {
             entry.node = numbers[entry.node as usize];
-            graph.entry.set_first(entry).expect("a graph that nobody else knows has no entry point yet");
+            graph
+                .entry
+                .swap(None, Some(entry))
+                .expect("a graph that nobody else knows has no entry point yet");
         }
+        graph.recount();
         Ok(graph)
     }
 }

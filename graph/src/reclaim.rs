@@ -1,20 +1,23 @@
-//! Freeing neighbor lists: the only file in this crate that gives shared memory back.
+//! Freeing neighbor lists and node slots: the only file in this crate that gives shared memory back.
 //!
 //! A published block is never changed. A writer swaps in a new one and *retires* the old, which goes
 //! back to the free list once every reader that may have loaded it has unpinned (Fraser 2004, epochs,
-//! through crossbeam-epoch).
+//! through crossbeam-epoch). The slot of a removed node goes the same way, with its last lists, once no edge
+//! leads to the node.
 //!
-//! * **R1** A block is retired once, by the thread whose swap unlinked it.
+//! * **R1** A block is retired once, by the thread whose swap unlinked it; a slot by the maintainer, once its
+//!   count of edges fell to 0 (see [`slots`](crate::slots)).
 //! * **R2** Nothing here runs without a pin.
-//! * **R3** A block on the free list belongs to nobody; popping it makes the popping thread its owner.
+//! * **R3** What is on a free stack belongs to nobody; popping it makes the popping thread its owner.
 //!
-//! Cost: one pin per search or insert, not per hop; one collection per few inserts. A thread that never
+//! Cost: one pin per search or insert, not per hop; one collection per few writes. A thread that never
 //! unpins holds all garbage back.
 
 use crossbeam_epoch::Guard;
 
+use crate::NodeId;
 use crate::lists::Lists;
-use crate::memory::{Memory, MemoryError};
+use crate::slots::Slots;
 use crate::sync::{Arc, AtomicTable, AtomicU64, Ordering};
 
 /// Returns `block` to the free list of `lists` once no reader can hold it any more (R1, R2).
@@ -26,49 +29,60 @@ pub(crate) fn retire(lists: &Arc<Lists>, block: u32, guard: &Guard) {
     unsafe { guard.defer_unchecked(move || lists.give_back(block)) };
 }
 
-/// Inserts between two collections by one thread. An insert with M = 16 retires about 17 blocks, and a
+/// Inserts or removals between two collections by one thread. An insert with M = 16 retires about 17 blocks, and a
 /// collection takes up to 8 bags of 64 closures; left alone, crossbeam-epoch collects once in 128 pins,
 /// which is a quarter of what inserts retire.
-const INSERTS_PER_COLLECTION: u32 = 4;
+const WRITES_PER_COLLECTION: u32 = 4;
 
-/// Hands over what this thread retired and reclaims what has become free, once in a few inserts.
-pub(crate) fn collect(inserts: &mut u32, guard: &Guard) {
-    *inserts = inserts.wrapping_add(1);
-    if inserts.is_multiple_of(INSERTS_PER_COLLECTION) {
+/// Hands over what this thread retired and reclaims what has become free, once in a few writes.
+pub(crate) fn collect(writes: &mut u32, guard: &Guard) {
+    *writes = writes.wrapping_add(1);
+    if writes.is_multiple_of(WRITES_PER_COLLECTION) {
         guard.flush();
     }
 }
 
-/// The free blocks: Treiber's stack (1986) over block numbers.
-///
-/// The links are words beside the blocks, so that a slow `pop` reads an atomic, never a block that has
-/// a new owner. The head carries a count that changes with every push and pop: a head that was
-/// popped and pushed again in between is not mistaken for the old one.
-pub(crate) struct FreeBlocks {
-    /// Count << 32 | block + 1; a low half of 0 means empty.
-    head: AtomicU64,
-    links: AtomicTable,
+/// Gives the slot of a removed node back once no reader can hold the node any more (R1, R2).
+pub(crate) fn retire_slot(slots: &Arc<Slots>, node: NodeId, guard: &Guard) {
+    let slots = Arc::clone(slots);
+    // SAFETY: as in `retire`. No list and no entry point names the node (its count is 0 and stays so), so
+    // only the pins of now can still meet it.
+    unsafe { guard.defer_unchecked(move || slots.give_back(node)) };
 }
 
-impl FreeBlocks {
-    pub(crate) fn new(links: Box<dyn Memory>) -> Self {
-        Self { head: AtomicU64::new(0), links: AtomicTable::new(links) }
+/// Free things by number: Treiber's stack (1986), through a table of links that several stacks may share as
+/// long as no number is on two of them.
+///
+/// The links are words of their own, so that a slow `pop` reads an atomic, never a thing that has
+/// a new owner. The head carries a count that changes with every push and pop: a head that was
+/// popped and pushed again in between is not mistaken for the old one.
+pub(crate) struct FreeStack {
+    /// Count << 32 | number + 1; a low half of 0 means empty.
+    head: AtomicU64,
+}
+
+impl FreeStack {
+    pub(crate) fn new() -> Self {
+        Self { head: AtomicU64::new(0) }
     }
 
-    /// Makes the blocks `0..count` fit.
-    pub(crate) fn ensure(&self, count: usize) -> Result<(), MemoryError> {
-        self.links.ensure(count)
+    /// Whether nothing was on it at some moment of the call.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.head.load(Ordering::Acquire) as u32 == 0
     }
 
-    /// Puts a block that belongs to the caller on the list.
-    pub(crate) fn push(&self, block: u32) {
-        // SAFETY: the block was taken after `ensure` covered it, and tables never shrink.
-        let link = unsafe { self.links.at(block as usize) };
+    /// Puts something that belongs to the caller on the stack.
+    ///
+    /// # Safety
+    /// `links` is the table of this stack and was ensured beyond `number`.
+    pub(crate) unsafe fn push(&self, links: &AtomicTable, number: u32) {
+        // SAFETY: the caller's promise.
+        let link = unsafe { links.at(number as usize) };
         let mut head = self.head.load(Ordering::Relaxed);
         loop {
             // Relaxed: published by the swap below.
             link.store(head as u32, Ordering::Relaxed);
-            let new = next_count(head) | u64::from(block + 1);
+            let new = next_count(head) | u64::from(number + 1);
             // PUBLISH: pairs with OBSERVE in `pop`; the link and all that the last owner did come before.
             match self.head.compare_exchange_weak(head, new, Ordering::AcqRel, Ordering::Relaxed) {
                 Ok(_) => return,
@@ -77,15 +91,18 @@ impl FreeBlocks {
         }
     }
 
-    /// Takes a block off the list; it then belongs to the caller (R3).
-    pub(crate) fn pop(&self) -> Option<u32> {
+    /// Takes the last one off the stack; it then belongs to the caller (R3).
+    ///
+    /// # Safety
+    /// `links` is the table of this stack.
+    pub(crate) unsafe fn pop(&self, links: &AtomicTable) -> Option<u32> {
         // OBSERVE: pairs with PUBLISH in `push`.
         let mut head = self.head.load(Ordering::Acquire);
         loop {
-            let block = (head as u32).checked_sub(1)?;
-            // SAFETY: only blocks below an ensured count are ever pushed.
-            let link = unsafe { self.links.at(block as usize) };
-            // The link may be stale when another thread popped the block: then the count differs and
+            let number = (head as u32).checked_sub(1)?;
+            // SAFETY: only numbers that the table covers are ever pushed.
+            let link = unsafe { links.at(number as usize) };
+            // The link may be stale when another thread popped the number: then the count differs and
             // the swap fails.
             let next = u64::from(link.load(Ordering::Relaxed));
             match self.head.compare_exchange_weak(
@@ -94,7 +111,7 @@ impl FreeBlocks {
                 Ordering::AcqRel,
                 Ordering::Acquire,
             ) {
-                Ok(_) => return Some(block),
+                Ok(_) => return Some(number),
                 Err(other) => head = other,
             }
         }
@@ -111,15 +128,24 @@ mod tests {
     use super::*;
     use crate::memory::GraphMemory;
 
+    fn links() -> AtomicTable {
+        let links = AtomicTable::new(GraphMemory::heap(64, 8).block_links);
+        links.ensure(16).unwrap();
+        links
+    }
+
     #[test]
     fn blocks_come_back_in_reverse_order() {
-        let free = FreeBlocks::new(GraphMemory::heap(64, 8).block_links);
-        free.ensure(8).unwrap();
-        assert_eq!(free.pop(), None);
+        let (free, links) = (FreeStack::new(), links());
+        // SAFETY: the links were ensured, here and below.
+        let pop = || unsafe { free.pop(&links) };
+        assert_eq!(pop(), None);
         for block in 0..8 {
-            free.push(block);
+            // SAFETY: as above.
+            unsafe { free.push(&links, block) };
         }
-        assert_eq!((0..9).map(|_| free.pop()).collect::<Vec<_>>(), {
+        assert!(!free.is_empty());
+        assert_eq!((0..9).map(|_| pop()).collect::<Vec<_>>(), {
             let mut expected: Vec<_> = (0..8).rev().map(Some).collect();
             expected.push(None);
             expected
@@ -129,23 +155,24 @@ mod tests {
     #[test]
     fn no_block_has_two_owners() {
         use std::sync::atomic::{AtomicBool, Ordering};
-        let free = FreeBlocks::new(GraphMemory::heap(64, 8).block_links);
-        free.ensure(16).unwrap();
-        (0..16).for_each(|block| free.push(block));
+        let (free, links) = (FreeStack::new(), links());
+        // SAFETY: the links were ensured, here and below.
+        let (pop, push) = (|| unsafe { free.pop(&links) }, |block| unsafe { free.push(&links, block) });
+        (0..16).for_each(push);
         let owned: Vec<AtomicBool> = (0..16).map(|_| AtomicBool::new(false)).collect();
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
                     for _ in 0..20_000 {
-                        if let Some(block) = free.pop() {
+                        if let Some(block) = pop() {
                             assert!(!owned[block as usize].swap(true, Ordering::SeqCst));
                             owned[block as usize].store(false, Ordering::SeqCst);
-                            free.push(block);
+                            push(block);
                         }
                     }
                 });
             }
         });
-        assert_eq!(std::iter::from_fn(|| free.pop()).count(), 16);
+        assert_eq!(std::iter::from_fn(pop).count(), 16);
     }
 }

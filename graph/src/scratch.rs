@@ -14,11 +14,13 @@ pub struct Scratch {
     pub(crate) batch: Batch,
     /// Results of the last search.
     pub(crate) found: Vec<Neighbor>,
+    /// How the found nodes stand, where some are hidden.
+    pub(crate) states: Vec<u32>,
     /// A list under construction.
     pub(crate) words: Vec<u32>,
     pub(crate) link: LinkScratch,
-    /// Inserts done with this scratch; paces the reclaiming of replaced lists.
-    pub(crate) inserts: u32,
+    /// Inserts and removals done with this scratch; paces the reclaiming of replaced lists.
+    pub(crate) writes: u32,
 }
 
 /// What linking needs beside a search.
@@ -27,6 +29,9 @@ pub(crate) struct LinkScratch {
     pub(crate) candidates: Vec<Candidate>,
     pub(crate) selected: Vec<Candidate>,
     pub(crate) pruned: Vec<Candidate>,
+    /// What a removal works on: words of the removed node's list, and distances among its neighbors.
+    pub(crate) around: Vec<NodeId>,
+    pub(crate) distances: Vec<f32>,
     /// The selected neighbors of each level of the node being inserted.
     pub(crate) chosen: Vec<Vec<Candidate>>,
 }

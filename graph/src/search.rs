@@ -12,6 +12,7 @@
 
 use crossbeam_epoch::Guard;
 
+use crate::admit::{Admit, Everything, Living};
 use crate::beam::Beam;
 use crate::graph::Graph;
 use crate::lists::{EMPTY, node_of};
@@ -66,9 +67,9 @@ impl Graph {
     }
 
     /// Fills `beam` with the `ef` nodes of `level` nearest to the scorer's point that a best-first
-    /// search from `start` meets.
+    /// search from `start` meets and `admit` admits, and with the nearer ones that it does not.
     #[allow(clippy::too_many_arguments)]
-    pub(crate) fn search_level<S: Scorer>(
+    pub(crate) fn search_level<S: Scorer, A: Admit>(
         &self,
         start: NodeId,
         level: u8,
@@ -77,13 +78,15 @@ impl Graph {
         beam: &mut Beam,
         visited: &mut Visited,
         batch: &mut Batch,
+        admit: &A,
         guard: &Guard,
     ) {
+        let routing_limit = admit.routing_limit(ef);
         beam.reset(ef);
         visited.reset(ef);
         batch.ensure(self.config.limit(level).next_multiple_of(16));
         visited.insert(start);
-        beam.offer(scorer.score(start), start);
+        beam.offer_to(admit, routing_limit, scorer.score(start), start);
         while let Some(node) = beam.expand_next() {
             let words = self.words(node, level, guard);
             if let Some(next) = beam.peek_next() {
@@ -108,7 +111,7 @@ impl Graph {
             scorer.score_near(&batch.ids[..count], beam.bound(), distances);
             for ((&id, &distance), &unsure) in batch.ids.iter().zip(distances.iter()).zip(&batch.unsure) {
                 if beam.takes(distance) && !(unsure && beam.contains(id)) {
-                    beam.offer(distance, id);
+                    beam.offer_to(admit, routing_limit, distance, id);
                 }
             }
         }
@@ -117,6 +120,9 @@ impl Graph {
     /// The `ef` nodes nearest to the scorer's point that the search finds, nearest first, equal
     /// distances by id. Empty for an empty graph; fewer than `ef` when the graph holds fewer.
     ///
+    /// A removed node is in no search that starts after its removal. Of the two nodes of an
+    /// [`update`](Self::update) a search that comes near both returns exactly one.
+    ///
     /// `ef = 0` counts as 1. The result lives in `scratch` until its next use.
     pub fn search<'s, S: Scorer>(
         &self,
@@ -124,23 +130,37 @@ impl Graph {
         ef: usize,
         scratch: &'s mut Scratch,
     ) -> &'s [crate::Neighbor] {
-        scratch.found.clear();
         let guard = crossbeam_epoch::pin();
-        let Some(entry) = self.entry.load() else {
-            return &scratch.found;
-        };
-        let start = self.descend((entry.node, entry.level), 0, scorer, &mut scratch.batch, &guard);
-        self.search_level(
-            start,
-            0,
-            ef,
-            scorer,
-            &mut scratch.beam,
-            &mut scratch.visited,
-            &mut scratch.batch,
-            &guard,
-        );
-        scratch.found.extend(scratch.beam.iter().map(|(distance, node)| crate::Neighbor { node, distance }));
+        // Before anything is met: what is hidden from here on is told by the comparison below (C5).
+        let changes = self.slots.changes();
+        if changes.is_none() {
+            self.fill_beam(scorer, ef, &Everything, scratch, &guard);
+        } else {
+            self.fill_beam(scorer, ef, &Living(&self.slots), scratch, &guard);
+        }
+        let Scratch { beam, found, states, .. } = &mut *scratch;
+        found.extend(beam.iter().map(|(distance, node)| crate::Neighbor { node, distance }));
+        if !changes.is_none() || self.slots.changes() != changes {
+            self.slots.keep_visible(found, states);
+            found.truncate(ef.max(1));
+        }
         &scratch.found
+    }
+
+    /// Empties `scratch.found` and leaves what a search from the entry point meets in `scratch.beam`.
+    pub(crate) fn fill_beam<S: Scorer, A: Admit>(
+        &self,
+        scorer: &S,
+        ef: usize,
+        admit: &A,
+        scratch: &mut Scratch,
+        guard: &Guard,
+    ) {
+        let Scratch { beam, visited, batch, found, .. } = scratch;
+        found.clear();
+        beam.reset(ef);
+        let Some(entry) = self.entry.load() else { return };
+        let start = self.descend((entry.node, entry.level), 0, scorer, batch, guard);
+        self.search_level(start, 0, ef, scorer, beam, visited, batch, admit, guard);
     }
 }

@@ -10,6 +10,7 @@
 //! down by one of the first few.
 
 use crate::NodeId;
+use crate::lists::ANCHORED;
 use crate::scorer::{Scorer, Space};
 use crate::scratch::Batch;
 
@@ -20,6 +21,13 @@ pub(crate) struct Candidate {
     pub(crate) node: NodeId,
     /// The edge is one that must be kept.
     pub(crate) anchored: bool,
+}
+
+impl Candidate {
+    /// The word of a list that names it.
+    pub(crate) fn word(&self) -> u32 {
+        self.node | if self.anchored { ANCHORED } else { 0 }
+    }
 }
 
 /// Candidates compared with one candidate in one call: enough to fill a gather, few enough that an early

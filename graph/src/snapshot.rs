@@ -6,12 +6,10 @@
 
 use std::io::{self, Write};
 
-use crossbeam_epoch::Guard;
-
 use crate::NodeId;
 use crate::config::{GraphConfig, MAX_LEVEL};
-use crate::graph::{Graph, GraphState};
-use crate::lists::{EMPTY, node_of};
+use crate::graph::{Graph, GraphState, TOWER_SLOT_BITS};
+use crate::lists::{ANCHORED, EMPTY, node_of};
 use crate::memory::{GraphMemory, MemoryError};
 use crate::sync::Ordering;
 
@@ -67,82 +65,138 @@ pub enum OpenError {
     },
 }
 
+/// Which numbers the nodes have in the saved form.
+struct Numbering {
+    /// Which node each saved number is; `None` for a place that stays empty.
+    nodes: Vec<Option<NodeId>>,
+    /// The inverse, where numbers change.
+    numbers: Option<Vec<NodeId>>,
+}
+
+impl Numbering {
+    fn number(&self, node: NodeId) -> NodeId {
+        self.numbers.as_ref().map_or(node, |numbers| numbers[node as usize])
+    }
+}
+
+/// A graph about to be saved with its nodes numbered without gaps; see [`Graph::dense`].
+pub struct Dense<'g> {
+    graph: &'g Graph,
+    numbering: Numbering,
+}
+
+impl Dense<'_> {
+    /// Which node each saved number is: the nodes of the graph in ascending order.
+    pub fn nodes(&self) -> impl ExactSizeIterator<Item = NodeId> + '_ {
+        self.numbering.nodes.iter().map(|node| node.unwrap_or_default())
+    }
+
+    /// What has to be saved beside the tables.
+    pub fn state(&self) -> GraphState {
+        self.graph.state_of(&self.numbering)
+    }
+
+    /// Writes one table; as [`Graph::write_table`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn write_table(&self, table: Table, out: &mut dyn Write) -> io::Result<()> {
+        self.graph.write_numbered(&self.numbering, table, out)
+    }
+}
+
 impl Graph {
     /// What has to be saved beside the tables.
     ///
-    /// Nothing may be inserted from here until the last table is written; the caller sees to that.
+    /// Nothing may be inserted or removed from here until the last table is written; the caller sees to that.
     pub fn state(&self) -> GraphState {
-        let guard = crossbeam_epoch::pin();
-        let bound = self.node_bound();
-        let upper = (0..bound as NodeId).map(|node| u32::from(self.saved_level(node, &guard))).sum();
+        self.state_of(&self.kept_numbers())
+    }
+
+    /// Writes one table, every node under its number. Places without a node stay empty.
+    ///
+    /// # Errors
+    /// Those of `out`; [`io::ErrorKind::ResourceBusy`] when removed nodes are still in lists:
+    /// [`settle`](Self::settle) first.
+    pub fn write_table(&self, table: Table, out: &mut dyn Write) -> io::Result<()> {
+        self.write_numbered(&self.kept_numbers(), table, out)
+    }
+
+    /// The graph as it is to be saved without the places that no node has: nodes are numbered anew, in the order
+    /// of their numbers. Payloads are copied as they are.
+    pub fn dense(&self) -> Dense<'_> {
+        let mut numbers = vec![NodeId::MAX; self.node_bound()];
+        let nodes: Vec<_> =
+            (0..self.node_bound() as NodeId).filter(|&node| self.is_live(node)).map(Some).collect();
+        for (number, node) in nodes.iter().enumerate() {
+            numbers[node.unwrap_or_default() as usize] = number as NodeId;
+        }
+        Dense { graph: self, numbering: Numbering { nodes, numbers: Some(numbers) } }
+    }
+
+    fn kept_numbers(&self) -> Numbering {
+        let nodes = (0..self.node_bound() as NodeId).map(|node| self.is_live(node).then_some(node)).collect();
+        Numbering { nodes, numbers: None }
+    }
+
+    fn state_of(&self, numbering: &Numbering) -> GraphState {
+        let nodes = || numbering.nodes.iter().flatten();
         GraphState {
-            node_bound: bound as u32,
-            nodes: self.len() as u32,
-            upper_slots: upper,
-            entry: self.entry(),
+            node_bound: numbering.nodes.len() as u32,
+            nodes: nodes().count() as u32,
+            upper_slots: nodes().map(|&node| u32::from(self.level_of(node))).sum(),
+            entry: self.entry().map(|(node, level)| (numbering.number(node), level)),
         }
     }
 
-    /// Writes one table.
-    ///
-    /// # Errors
-    /// Those of `out`.
-    pub fn write_table(&self, table: Table, out: &mut dyn Write) -> io::Result<()> {
+    fn write_numbered(&self, numbering: &Numbering, table: Table, out: &mut dyn Write) -> io::Result<()> {
+        if !self.slots.changes().is_none() {
+            return Err(io::Error::new(io::ErrorKind::ResourceBusy, "removed nodes are still in lists"));
+        }
         let guard = crossbeam_epoch::pin();
-        let nodes = 0..self.node_bound() as NodeId;
+        let level_of = |node: Option<NodeId>| node.map_or(0, |node| self.level_of(node));
+        let renumber = |word: u32| match (word, &numbering.numbers) {
+            (EMPTY, _) | (_, None) => word,
+            (word, Some(_)) => numbering.number(node_of(word)) | (word & ANCHORED),
+        };
         let mut buffer = Words::new(out);
-        match table {
-            Table::Heads => {
-                for node in nodes {
-                    buffer.put(if self.list(node, 0, &guard).is_some() { node + 1 } else { 0 })?;
-                }
-            }
-            Table::Blocks => {
-                for node in nodes {
-                    buffer.put_block(self.words(node, 0, &guard), self.base.shape().ids)?;
+        let mut slot = 0;
+        for (number, &node) in (0u32..).zip(&numbering.nodes) {
+            match (table, node) {
+                (Table::Heads, node) => buffer.put(node.map_or(0, |_| number + 1))?,
+                (Table::Blocks, node) => {
+                    let words = node.map_or(&[][..], |node| self.words(node, 0, &guard));
+                    buffer.put_block(words.iter().map(|&word| renumber(word)), self.base.shape().ids)?;
                     if self.config.payload_bytes() > 0 {
-                        let payload = self.block(node, &guard).map_or(&[][..], |(_, payload)| payload);
-                        buffer.put_bytes(payload, self.config.payload_bytes().next_multiple_of(64))?;
+                        let payload = node.and_then(|node| self.block(node, &guard));
+                        let bytes = payload.map_or(&[][..], |(_, payload)| payload);
+                        buffer.put_bytes(bytes, self.config.payload_bytes().next_multiple_of(64))?;
                     }
                 }
-            }
-            Table::Towers => {
-                let mut slot = 0;
-                for node in nodes {
-                    let level = u32::from(self.saved_level(node, &guard));
-                    buffer.put(if level == 0 { 0 } else { level << 28 | slot })?;
+                (Table::Towers, node) => {
+                    let level = u32::from(level_of(node));
+                    buffer.put(if level == 0 { 0 } else { level << TOWER_SLOT_BITS | slot })?;
                     slot += level;
                 }
-            }
-            Table::Anchors => {
-                for node in nodes {
-                    let is_in = self.list(node, 0, &guard).is_some();
-                    buffer.put(self.anchor_of(node).filter(|_| is_in).map_or(0, |anchor| anchor + 1))?;
+                (Table::Anchors, node) => {
+                    let anchor = node.and_then(|node| self.anchor_of(node));
+                    buffer.put(anchor.map_or(0, |anchor| numbering.number(anchor) + 1))?;
                 }
-            }
-            Table::UpperHeads => {
-                let mut slot = 0;
-                for node in nodes {
-                    for _ in 0..self.saved_level(node, &guard) {
+                (Table::UpperHeads, node) => {
+                    for _ in 0..level_of(node) {
                         slot += 1;
                         buffer.put(slot)?;
                     }
                 }
-            }
-            Table::UpperBlocks => {
-                for node in nodes {
-                    for level in 1..=self.saved_level(node, &guard) {
-                        buffer.put_block(self.words(node, level, &guard), self.upper.shape().ids)?;
+                (Table::UpperBlocks, node) => {
+                    for level in 1..=level_of(node) {
+                        let words = node.map_or(&[][..], |node| self.words(node, level, &guard));
+                        buffer.put_block(words.iter().map(|&word| renumber(word)), self.upper.shape().ids)?;
                     }
                 }
             }
         }
         buffer.finish()
-    }
-
-    /// The level of a node that is in, 0 for a place without a node.
-    fn saved_level(&self, node: NodeId, guard: &Guard) -> u8 {
-        if self.list(node, 0, guard).is_some() { self.level_of(node) } else { 0 }
     }
 
     /// A graph over saved tables: each memory of `memory` starts with the bytes of its [`Table`].
@@ -155,9 +209,10 @@ impl Graph {
         graph.base.ensure_slots(nodes)?;
         graph.base.ensure_blocks(nodes)?;
         graph.ensure_node_tables(nodes)?;
-        graph.upper.ensure_slots(state.upper_slots as usize)?;
+        graph.slots.ensure_upper(state.upper_slots as usize)?;
         graph.upper.ensure_blocks(state.upper_slots as usize)?;
         graph.check_words(state)?;
+        graph.recount();
         if let Some((node, level)) = state.entry {
             let is_in = node < state.node_bound
                 && level <= MAX_LEVEL
@@ -173,16 +228,21 @@ impl Graph {
     /// Every word of every table leads to a place inside the tables: what all later reads rely on.
     fn check_words(&self, state: GraphState) -> Result<(), OpenError> {
         let (nodes, slots) = (state.node_bound, state.upper_slots);
+        let mut next_slot = 0;
         for index in 0..nodes as usize {
             let bad = |table, word| Err(OpenError::Word { table, index, word });
             // SAFETY: `open` ensured the slots of all nodes.
             let head = unsafe { self.base.head(index) };
-            if head > nodes {
+            // The canonical order, so no two lists share a block.
+            if head != 0 && head != index as u32 + 1 {
                 return bad(Table::Heads, head);
             }
             let (level, first) = self.tower_parts(index as NodeId);
-            if level > 0 && u64::from(first) + u64::from(level) > u64::from(slots) {
-                return bad(Table::Towers, first);
+            if level > 0 {
+                if head == 0 || first != next_slot || level > MAX_LEVEL || u32::from(level) > slots - first {
+                    return bad(Table::Towers, first);
+                }
+                next_slot += u32::from(level);
             }
             if let Some(anchor) = self.anchor_of(index as NodeId).filter(|&anchor| anchor >= nodes) {
                 return bad(Table::Anchors, anchor);
@@ -191,7 +251,7 @@ impl Graph {
         for index in 0..slots as usize {
             // SAFETY: `open` ensured the upper slots.
             let head = unsafe { self.upper.head(index) };
-            if head == 0 || head > slots {
+            if head != index as u32 + 1 {
                 return Err(OpenError::Word { table: Table::UpperHeads, index, word: head });
             }
         }
@@ -254,8 +314,8 @@ impl<'w> Words<'w> {
         Ok(())
     }
 
-    fn put_block(&mut self, words: &[u32], stride: usize) -> io::Result<()> {
-        (0..stride).try_for_each(|place| self.put(words.get(place).copied().unwrap_or(EMPTY)))
+    fn put_block(&mut self, words: impl Iterator<Item = u32>, stride: usize) -> io::Result<()> {
+        words.chain(std::iter::repeat(EMPTY)).take(stride).try_for_each(|word| self.put(word))
     }
 
     fn finish(self) -> io::Result<()> {

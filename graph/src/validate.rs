@@ -1,7 +1,7 @@
 //! Checks what the graph promises, node by node.
 //!
-//! Meant for a graph that nobody writes to: beside writers it may report a node that is half linked.
-//! Cost: every list is read twice; about the time of a few searches per thousand nodes.
+//! Meant for a graph that nobody writes to: beside writers it may report a node that is half linked, or one
+//! that is being taken out. Cost: every list is read a few times; about the time of a few searches per thousand nodes.
 
 use std::fmt;
 
@@ -9,14 +9,25 @@ use crossbeam_epoch::Guard;
 
 use crate::NodeId;
 use crate::graph::Graph;
-use crate::lists::{EMPTY, is_anchored, node_of};
+use crate::lists::{EMPTY, is_anchored, names, node_of};
+use crate::slots::{CLOSED, PRESENT};
 
 /// What [`Graph::validate`] found.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Report {
-    /// Nodes in the graph.
+    /// Nodes in the graph, without removed ones.
     pub nodes: usize,
+    /// Removed nodes that some list still names.
+    pub waiting: usize,
+    /// Places below the bound that no node has.
+    pub empty: usize,
+    /// Edges that lead to removed nodes.
+    pub stale_edges: usize,
+    /// Parts of level 0 that no edge in any direction connects; 1 for a graph with nodes.
+    pub components: usize,
+    /// Most steps in the anchor tree from a node to the root.
+    pub tree_depth: usize,
     /// Edges on level 0.
     pub base_edges: usize,
     /// Edges on the levels >= 1.
@@ -75,6 +86,27 @@ pub enum Fault {
         /// The node.
         node: NodeId,
     },
+    /// The anchors of a node lead to no root, or to another root than those of the others.
+    Tree {
+        /// The node.
+        node: NodeId,
+    },
+    /// The count of a node is not the number of lists that name it.
+    Count {
+        /// The node.
+        node: NodeId,
+        /// What the graph counts.
+        counted: u32,
+        /// How many lists name it (one more for the entry point).
+        exact: u32,
+    },
+    /// An anchored edge leads to a node that was taken out.
+    AnchoredToRemoved {
+        /// Whose list.
+        node: NodeId,
+        /// The removed node.
+        neighbor: NodeId,
+    },
     /// A node has a level without a list.
     MissingList {
         /// The node.
@@ -113,34 +145,73 @@ impl fmt::Display for Report {
     }
 }
 
+/// What the walk over all lists counts up.
+struct Tally {
+    /// Level-0 edges from live nodes to each node.
+    in_degree: Vec<u32>,
+    /// Lists that name each node.
+    exact: Vec<u32>,
+}
+
 impl Graph {
-    /// Checks levels, degrees, edges, anchors and that every node can be reached.
+    /// Checks levels, degrees, edges, counts, anchors and that every node can be reached.
     pub fn validate(&self) -> Report {
         let guard = crossbeam_epoch::pin();
         let mut report = Report::default();
         let bound = self.node_bound();
-        let mut in_degree = vec![0u32; bound];
+        let mut tally = Tally { in_degree: vec![0; bound], exact: vec![0; bound] };
         for node in 0..bound as NodeId {
-            if self.list(node, 0, &guard).is_none() {
+            if !self.is_named(node, &guard) {
+                report.empty += 1;
                 continue;
             }
-            report.nodes += 1;
+            let is_live = self.is_open(node);
             let top = self.level_of(node);
-            report.level_counts.resize(report.level_counts.len().max(top as usize + 1), 0);
-            report.level_counts[top as usize] += 1;
-            for level in 0..=top {
-                self.check_list(node, level, &mut report, &mut in_degree, &guard);
+            if is_live {
+                report.nodes += 1;
+                report.level_counts.resize(report.level_counts.len().max(top as usize + 1), 0);
+                report.level_counts[top as usize] += 1;
+                self.check_anchors(node, &mut report, &guard);
+            } else {
+                report.waiting += 1;
             }
-            self.check_anchors(node, &mut report, &guard);
+            for level in 0..=top {
+                self.check_list(node, level, is_live, &mut report, &mut tally, &guard);
+            }
         }
+        if let Some(entry) = self.entry.load().filter(|entry| (entry.node as usize) < bound) {
+            tally.exact[entry.node as usize] += 1;
+        }
+        self.check_counts(&mut report, &tally.exact, &guard);
         if report.nodes > 0 {
             self.check_reach(&mut report, &guard);
-            self.count_in_degrees(&mut report, &in_degree, &guard);
+            self.check_tree(&mut report);
+            self.count_components(&mut report, &guard);
+            self.count_in_degrees(&mut report, &tally.in_degree);
         }
         report
     }
 
-    fn check_list(&self, node: NodeId, level: u8, report: &mut Report, in_degree: &mut [u32], guard: &Guard) {
+    /// Whether a place has a node that some list may name.
+    fn is_named(&self, node: NodeId, guard: &Guard) -> bool {
+        self.list(node, 0, guard).is_some() && !self.slots.is_ripe(node)
+    }
+
+    /// Whether a node is in the graph and not taken out (hidden or not).
+    fn is_open(&self, node: NodeId) -> bool {
+        let state = self.slots.state(node);
+        state & PRESENT != 0 && state & CLOSED == 0
+    }
+
+    fn check_list(
+        &self,
+        node: NodeId,
+        level: u8,
+        is_live: bool,
+        report: &mut Report,
+        tally: &mut Tally,
+        guard: &Guard,
+    ) {
         let Some(list) = self.list(node, level, guard) else {
             report.fault(Fault::MissingList { node, level });
             return;
@@ -154,22 +225,40 @@ impl Graph {
         }
         for (place, &word) in words.iter().enumerate() {
             let neighbor = node_of(word);
-            let exists = (neighbor as usize) < in_degree.len() && self.list(neighbor, level, guard).is_some();
+            let exists = (neighbor as usize) < tally.exact.len()
+                && self.is_named(neighbor, guard)
+                && self.list(neighbor, level, guard).is_some();
             if !exists {
                 report.fault(Fault::Dangling { node, level, neighbor });
                 continue;
             }
-            if neighbor == node || words[..place].iter().any(|&other| node_of(other) == neighbor) {
+            if neighbor == node || names(&words[..place], neighbor) {
                 report.fault(Fault::Repeated { node, level, neighbor });
             }
-            if level == 0 {
-                in_degree[neighbor as usize] += 1;
+            tally.exact[neighbor as usize] += 1;
+            let leads_on = self.is_open(neighbor);
+            report.stale_edges += usize::from(!leads_on);
+            if is_live && is_anchored(word) && !leads_on {
+                report.fault(Fault::AnchoredToRemoved { node, neighbor });
+            }
+            if is_live && level == 0 {
+                tally.in_degree[neighbor as usize] += 1;
             }
         }
-        if level == 0 {
+        if is_live && level == 0 {
             report.base_edges += degree;
-        } else {
+        } else if is_live {
             report.upper_edges += degree;
+        }
+    }
+
+    fn check_counts(&self, report: &mut Report, exact: &[u32], guard: &Guard) {
+        for (node, &exact) in exact.iter().enumerate() {
+            let node = node as NodeId;
+            let counted = self.slots.count(node);
+            if self.is_named(node, guard) && counted != exact {
+                report.fault(Fault::Count { node, counted, exact });
+            }
         }
     }
 
@@ -185,8 +274,55 @@ impl Graph {
             .iter()
             .filter(|&&word| is_anchored(word))
             .all(|&word| (node_of(word) as usize) < self.node_bound() && has(node_of(word), node));
-        if !both_ways || anchor.is_some_and(|anchor| !has(node, anchor)) {
+        let anchored = words.iter().filter(|&&word| is_anchored(word)).count();
+        if !both_ways
+            || anchored > self.config.anchor_limit()
+            || anchor.is_some_and(|anchor| !has(node, anchor))
+        {
             report.fault(Fault::Anchor { node });
+        }
+    }
+
+    /// Every node's anchors lead up to one root.
+    fn check_tree(&self, report: &mut Report) {
+        let bound = self.node_bound();
+        // Steps to the root + 1; 0: not known yet.
+        let mut depths = vec![0usize; bound];
+        let mut root = None;
+        let mut path = Vec::new();
+        for start in (0..bound as NodeId).filter(|&node| self.is_open(node)) {
+            path.clear();
+            let mut place = start;
+            let depth = loop {
+                if depths[place as usize] > 0 {
+                    break depths[place as usize];
+                }
+                path.push(place);
+                match self.anchor_of(place).filter(|&above| (above as usize) < bound && self.is_open(above)) {
+                    Some(above) if path.len() <= report.nodes => place = above,
+                    // A ring, or an anchor that is gone.
+                    _ if self.anchor_of(place).is_some() => break 0,
+                    _ => {
+                        let first = *root.get_or_insert(place);
+                        break if first == place {
+                            path.pop().map_or(0, |_| {
+                                depths[place as usize] = 1;
+                                1
+                            })
+                        } else {
+                            0
+                        };
+                    }
+                }
+            };
+            if depth == 0 {
+                report.fault(Fault::Tree { node: start });
+                continue;
+            }
+            for (steps, &node) in path.iter().rev().enumerate() {
+                depths[node as usize] = depth + steps + 1;
+            }
+            report.tree_depth = report.tree_depth.max(depths[start as usize] - 1);
         }
     }
 
@@ -199,7 +335,7 @@ impl Graph {
             return;
         };
         report.top_level = entry.level;
-        if self.list(entry.node, 0, guard).is_none() || self.level_of(entry.node) != entry.level {
+        if !self.is_open(entry.node) || self.level_of(entry.node) != entry.level {
             report.fault(Fault::Entry);
         }
         let mut met = vec![false; bound];
@@ -215,17 +351,41 @@ impl Graph {
             }
         }
         for (node, met) in met.into_iter().enumerate() {
-            if !met && self.list(node as NodeId, 0, guard).is_some() {
+            if !met && self.is_open(node as NodeId) {
                 report.unreachable += 1;
                 report.fault(Fault::Unreachable { node: node as NodeId });
             }
         }
     }
 
-    fn count_in_degrees(&self, report: &mut Report, in_degree: &[u32], guard: &Guard) {
+    /// Parts of level 0, edges taken both ways.
+    fn count_components(&self, report: &mut Report, guard: &Guard) {
+        let mut parts: Vec<NodeId> = (0..self.node_bound() as NodeId).collect();
+        fn part_of(parts: &mut [NodeId], mut node: NodeId) -> NodeId {
+            while parts[node as usize] != node {
+                parts[node as usize] = parts[parts[node as usize] as usize];
+                node = parts[node as usize];
+            }
+            node
+        }
+        let mut count = report.nodes;
+        for node in (0..self.node_bound() as NodeId).filter(|&node| self.is_open(node)) {
+            for &word in self.list(node, 0, guard).map_or(&[][..], |list| list.words()) {
+                let neighbor = node_of(word);
+                if (neighbor as usize) < parts.len() && self.is_open(neighbor) {
+                    let (a, b) = (part_of(&mut parts, node), part_of(&mut parts, neighbor));
+                    count -= usize::from(a != b);
+                    parts[a as usize] = b;
+                }
+            }
+        }
+        report.components = count;
+    }
+
+    fn count_in_degrees(&self, report: &mut Report, in_degree: &[u32]) {
         let (mut fewest, mut most) = (usize::MAX, 0);
         for (node, &degree) in in_degree.iter().enumerate() {
-            if self.list(node as NodeId, 0, guard).is_some() {
+            if self.is_open(node as NodeId) {
                 let degree = degree as usize;
                 (fewest, most) = (fewest.min(degree), most.max(degree));
                 report.in_degree_histogram[degree.min(16)] += 1;

@@ -35,6 +35,10 @@ impl Rows {
         FromRow(self, query)
     }
 
+    pub(crate) fn distance(&self, query: &[f32], id: NodeId) -> f32 {
+        l2(query, self.row(id))
+    }
+
     /// All rows by distance, then id.
     pub(crate) fn exact(&self, query: &[f32]) -> Vec<(f32, NodeId)> {
         let mut all: Vec<_> = (0..self.count() as NodeId).map(|id| (l2(query, self.row(id)), id)).collect();
