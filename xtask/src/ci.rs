@@ -1,5 +1,7 @@
 //! `cargo xtask ci`: everything a change has to pass, from the cheapest check to the longest.
 
+use std::process::Command;
+
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
@@ -27,6 +29,7 @@ pub(crate) fn run() -> Result<bool> {
             succeeds(cargo(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))
         }),
         Step::new("tests", || test::run(&TestFlags { one_isa: false, target: None })),
+        Step::new("storage with hwloc", hwloc),
         Step::new("loom", || loom::run(&LoomFlags { all: false, only: None })),
         Step::new("answers of the benchmarks", || {
             // Criterion's test mode runs each body once: answers are checked, times are not.
@@ -38,6 +41,16 @@ pub(crate) fn run() -> Result<bool> {
         }),
         Step::new("recall floor", recall_floor),
     ]))
+}
+
+/// The tests of storage with the feature that needs C libraries, where those are installed.
+fn hwloc() -> Result<bool> {
+    let has = |library: &str| Command::new("pkg-config").args(["--exists", library]).status();
+    if !["hwloc", "libudev"].into_iter().all(|library| has(library).is_ok_and(|status| status.success())) {
+        println!("left out: libhwloc-dev, libudev-dev or pkg-config is not installed");
+        return Ok(true);
+    }
+    succeeds(&mut cargo(["test", "--package", "orthant-storage", "--features", "hwloc", "--lib"]))
 }
 
 /// The part of the demo's last line that is looked at.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// The project's own commands.
 #[derive(Debug, Parser)]
@@ -24,6 +24,8 @@ pub(crate) enum Command {
     Tidy,
     /// Run the concurrency models under loom
     Loom(LoomFlags),
+    /// Run the tests of graph, pool and storage under a sanitizer (needs a nightly compiler)
+    Sanitize(SanitizeFlags),
     /// Measure: micro-benchmarks of all crates, then recall against speed on whole data sets
     Bench(BenchFlags),
 }
@@ -48,6 +50,36 @@ pub(crate) struct LoomFlags {
     /// Only this crate's models (storage, pool or graph)
     #[arg(long = "crate", value_name = "NAME")]
     pub(crate) only: Option<String>,
+}
+
+/// `cargo xtask sanitize`
+#[derive(Debug, Args)]
+pub(crate) struct SanitizeFlags {
+    /// Which one
+    #[arg(value_enum, default_value_t = Sanitizer::Address)]
+    pub(crate) sanitizer: Sanitizer,
+    /// Only this crate's tests (graph, pool or storage)
+    #[arg(long = "crate", value_name = "NAME")]
+    pub(crate) only: Option<String>,
+}
+
+/// A sanitizer of the compiler.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Sanitizer {
+    /// Memory that is gone, or was never ours
+    Address,
+    /// Races; builds the standard library too
+    Thread,
+}
+
+impl Sanitizer {
+    /// What the compiler calls it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Address => "address",
+            Self::Thread => "thread",
+        }
+    }
 }
 
 /// `cargo xtask bench`

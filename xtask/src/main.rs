@@ -5,6 +5,7 @@ mod cargo;
 mod ci;
 mod flags;
 mod loom;
+mod sanitize;
 mod steps;
 mod test;
 mod tidy;
@@ -20,6 +21,7 @@ fn main() -> ExitCode {
         Command::Ci => ci::run(),
         Command::Tidy => tidy::run(),
         Command::Loom(flags) => loom::run(&flags),
+        Command::Sanitize(flags) => sanitize::run(&flags),
         Command::Bench(flags) => bench::run(&flags),
     };
     match outcome {
