@@ -7,7 +7,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use orthant_kernels::{Isa, Kernel, LUT_BLOCK, LutKernel, Metric, available_isas};
+use orthant_kernels::{Isa, Kernel, LUT_BLOCK, LutKernel, Metric, TileKernel, available_isas};
 
 /// Turns that everyone gets.
 const ROUNDS: usize = 300;
@@ -224,15 +224,53 @@ fn tables() {
     }
 }
 
+/// All pairs of two sets of codes, in 10⁹ operations (a multiplication and an addition are two) per second.
+fn tiles() {
+    for (rows, dim) in [(64, 128), (1024, 96), (1024, 128), (1024, 384), (1024, 768)] {
+        let codes: Vec<u8> = (0..rows * dim).map(|at| ((at * 2_654_435_761) >> 7) as u8).collect();
+        for isa in available_isas().into_iter().rev() {
+            let kernel = TileKernel::with_isa(dim, isa).expect("available");
+            let mut packed = vec![0; kernel.packed_bytes(rows)];
+            let mut norms = vec![0; rows];
+            let mut out = vec![0; rows * rows];
+            kernel.squared_norms(&codes, dim, &mut norms);
+            let (mut packing, mut summing) = (f64::INFINITY, f64::INFINITY);
+            for _ in 0..if isa == Isa::Scalar { 3 } else { 40 } {
+                let start = Instant::now();
+                kernel.pack(black_box(&codes), dim, rows, &mut packed);
+                packing = packing.min(start.elapsed().as_nanos() as f64);
+                let start = Instant::now();
+                kernel.squared_distances(
+                    &codes,
+                    dim,
+                    &norms,
+                    black_box(&packed),
+                    &norms,
+                    black_box(&mut out),
+                    rows,
+                );
+                summing = summing.min(start.elapsed().as_nanos() as f64);
+            }
+            let operations = (2 * rows * rows * dim) as f64;
+            println!(
+                "{rows} x {rows} x {dim:<5} {isa:<8} {:7.1} Gop/s, packing {:5.1} % of it",
+                operations / summing,
+                100.0 * packing / summing
+            );
+        }
+    }
+}
+
 fn main() {
     println!("clock: {:.2} GHz", clock());
     let wanted = std::env::args().nth(1).unwrap_or_default();
-    let groups: [(&str, fn()); 5] = [
+    let groups: [(&str, fn()); 6] = [
         ("widths", widths),
         ("bodies", bodies),
         ("matrices", matrices),
         ("dispatch", dispatch),
         ("tables", tables),
+        ("tiles", tiles),
     ];
     for (name, group) in groups {
         if name.contains(&wanted) {

@@ -13,6 +13,8 @@ use crate::element::Element;
 use crate::sum::Sum;
 
 #[cfg(target_arch = "aarch64")]
+pub(crate) mod dotprod;
+#[cfg(target_arch = "aarch64")]
 pub(crate) mod neon;
 pub(crate) mod scalar;
 #[cfg(target_arch = "x86_64")]
@@ -23,7 +25,7 @@ pub(crate) mod x86;
 /// The longest vectors whose sums are kept in `i32` (B1).
 pub(crate) const MAX_DIM: usize = 32768;
 
-/// One register of `i16` on one instruction set.
+/// One register of `i16`, or of bytes where there are dot products of them, on one instruction set.
 ///
 /// # Safety
 /// Implementors are inlined throughout; callers promise the instruction set.
@@ -39,10 +41,10 @@ pub(crate) unsafe trait Words: Copy + 'static {
     unsafe fn zero() -> Self::Total;
     /// Adds the products of two registers.
     unsafe fn multiply_add(total: Self::Total, a: Self::Word, b: Self::Word) -> Self::Total;
-    /// `a - b`.
-    unsafe fn subtract(a: Self::Word, b: Self::Word) -> Self::Word;
-    /// Adds the absolute values of a register.
-    unsafe fn add_magnitudes(total: Self::Total, a: Self::Word) -> Self::Total;
+    /// Adds the squares of the differences of two registers.
+    unsafe fn add_squares(total: Self::Total, a: Self::Word, b: Self::Word) -> Self::Total;
+    /// Adds the absolute values of the differences of two registers.
+    unsafe fn add_distances(total: Self::Total, a: Self::Word, b: Self::Word) -> Self::Total;
     /// Both sums together.
     unsafe fn merge(a: Self::Total, b: Self::Total) -> Self::Total;
     /// All lanes together.
@@ -182,16 +184,9 @@ macro_rules! single_sum {
     };
 }
 
-single_sum!(
-    L2,
-    |total, query, row| {
-        let difference = W::subtract(query, row);
-        W::multiply_add(total, difference, difference)
-    },
-    |sum| sum as f32
-);
+single_sum!(L2, |total, query, row| W::add_squares(total, query, row), |sum| sum as f32);
 single_sum!(InnerProduct, |total, query, row| W::multiply_add(total, query, row), |sum| (-sum) as f32);
-single_sum!(L1, |total, query, row| W::add_magnitudes(total, W::subtract(query, row)), |sum| sum as f32);
+single_sum!(L1, |total, query, row| W::add_distances(total, query, row), |sum| sum as f32);
 
 impl<W: Words, E> Cosine<W, E> {
     #[inline(always)]

@@ -9,6 +9,8 @@
 use crate::dim::with_const_dim;
 use crate::dispatch::{check_ids, check_rows};
 use crate::entry::{self, GatherFn, PairFn, RowsFn, Table};
+#[cfg(target_arch = "x86_64")]
+use crate::isa::has_dot_products;
 use crate::isa::{Isa, IsaError, active_isa};
 
 #[cfg(target_arch = "aarch64")]
@@ -65,7 +67,7 @@ impl CodeKernel {
         }
         Ok(match isa.require()? {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 if std::arch::is_x86_feature_detected!("avx512vnni") => on!(vnni, x86::Vnni),
+            Isa::Avx512 if has_dot_products() => on!(vnni, x86::Vnni),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => on!(avx512, x86::Avx512),
             #[cfg(target_arch = "x86_64")]

@@ -10,6 +10,8 @@ use crate::dim::with_const_dim;
 use crate::dispatch::{Body, Parts};
 use crate::entry;
 use crate::float::{Cosine, InnerProduct, L1, L2};
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+use crate::isa::has_dot_products;
 use crate::isa::{Isa, IsaError};
 #[cfg(target_arch = "x86_64")]
 use crate::lanes::Two;
@@ -262,7 +264,7 @@ macro_rules! byte_build {
                         )
                     }
                     #[cfg(target_arch = "x86_64")]
-                    Isa::Avx512 if std::arch::is_x86_feature_detected!("avx512vnni") => {
+                    Isa::Avx512 if has_dot_products() => {
                         byte_parts!(vnni, 4, pulp::x86::V4, $element, metric, crate::bytes::vnni, [])
                     }
                     #[cfg(target_arch = "x86_64")]
@@ -315,6 +317,18 @@ macro_rules! byte_build {
                             $element,
                             metric,
                             dim
+                        )
+                    }
+                    #[cfg(target_arch = "aarch64")]
+                    Isa::Neon if has_dot_products() => {
+                        byte_parts!(
+                            dotprod,
+                            4,
+                            pulp::aarch64::Neon,
+                            $element,
+                            metric,
+                            crate::bytes,
+                            [bytes::dotprod::Dot<$element>]
                         )
                     }
                     #[cfg(target_arch = "aarch64")]

@@ -38,6 +38,7 @@ macro_rules! entries {
             use super::Table;
             use crate::shape::{self, matrix::Sides};
             use crate::sum::{LaneSum, Sum};
+            use crate::tiles::{self, Panel, TileSides};
 
             $(#[target_feature(enable = $features)])?
             unsafe fn pair<A: Sum, const DIM: usize>(
@@ -117,6 +118,12 @@ macro_rules! entries {
                 unsafe { shape::block::block::<A, REGISTERS>(query, block, dim, out) }
             }
 
+            $(#[target_feature(enable = $features)])?
+            pub(crate) unsafe fn tiles<P: Panel, const LEFT: usize, const PANELS: usize>(sides: TileSides) {
+                // SAFETY: the caller's promise is passed on unchanged.
+                unsafe { tiles::dots::<P, LEFT, PANELS>(sides) }
+            }
+
             /// The entry functions of `A` at `DIM` (0: any dimension).
             pub(crate) fn table<A: Sum, const DIM: usize>() -> Table<A::Query, A::Row, A::Out> {
                 Table { pair: pair::<A, DIM>, rows: rows::<A, DIM>, gather: gather::<A, DIM> }
@@ -153,4 +160,9 @@ entries!(
 entries!(
     /// NEON, which every aarch64 CPU has.
     neon, rows: 4, "neon"
+);
+#[cfg(target_arch = "aarch64")]
+entries!(
+    /// NEON with dot products of bytes.
+    dotprod, rows: 4, "neon,dotprod"
 );

@@ -12,6 +12,10 @@ use std::sync::OnceLock;
 /// The environment variable that forces a path: `scalar`, `neon`, `avx2` or `avx512`.
 pub const ISA_VARIABLE: &str = "ORTHANT_ISA";
 
+/// The environment variable that names features of the CPU not to be used, by commas: `avx512vnni` and `dotprod`.
+/// To test and to measure what runs where they are missing.
+pub const WITHOUT_VARIABLE: &str = "ORTHANT_WITHOUT";
+
 /// A family of instructions that the kernels have bodies for, from plain to wide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Isa {
@@ -105,6 +109,22 @@ pub fn available_isas() -> Vec<Isa> {
 pub fn active_isa() -> Result<Isa, IsaError> {
     static ACTIVE: OnceLock<Result<Isa, IsaError>> = OnceLock::new();
     *ACTIVE.get_or_init(|| choose(std::env::var_os(ISA_VARIABLE).as_deref()))
+}
+
+/// Whether the CPU has the dot products of bytes that come on top of a path (AVX-512 VNNI, dotprod of aarch64), and
+/// the environment does not rule them out. Decided at the first call.
+pub(crate) fn has_dot_products() -> bool {
+    static HAS: OnceLock<bool> = OnceLock::new();
+    #[cfg(target_arch = "x86_64")]
+    let (name, is_there) = ("avx512vnni", std::arch::is_x86_feature_detected!("avx512vnni"));
+    #[cfg(target_arch = "aarch64")]
+    let (name, is_there) = ("dotprod", std::arch::is_aarch64_feature_detected!("dotprod"));
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let (name, is_there) = ("", false);
+    *HAS.get_or_init(|| {
+        let without = std::env::var(WITHOUT_VARIABLE).unwrap_or_default();
+        is_there && !without.split(',').any(|word| word.trim() == name)
+    })
 }
 
 /// The rule behind [`active_isa`], apart from the process environment so that it can be tested.

@@ -18,6 +18,7 @@ pub mod prefetch;
 pub mod reference;
 mod shape;
 mod sum;
+mod tiles;
 
 pub use bits::{BitKernel, BitMetric};
 pub use block::{BlockKernel, BlockWidth};
@@ -27,6 +28,7 @@ pub use dim::has_const_body;
 pub use dispatch::Kernel;
 pub use element::{Against, Element};
 pub use half::{bf16, f16};
-pub use isa::{ISA_VARIABLE, Isa, IsaError, active_isa, available_isas};
+pub use isa::{ISA_VARIABLE, Isa, IsaError, WITHOUT_VARIABLE, active_isa, available_isas};
 pub use lut::{LUT_BLOCK, LutKernel};
 pub use metric::{Metric, UnknownMetric};
+pub use tiles::TileKernel;

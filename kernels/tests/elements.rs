@@ -239,3 +239,10 @@ fn both_bodies_of_a_constant_dimension_match_the_reference() {
         }
     }
 }
+
+#[test]
+fn bytes_match_without_dot_products() {
+    for name in ["u8_u8", "i8_i8", "the_largest_bytes", "zero_vectors"] {
+        support::without_dot_products(name);
+    }
+}

@@ -205,8 +205,7 @@ fn a_missing_path_is_refused() {
 }
 
 /// A path can only be forced from outside the process: the answer is remembered. So this test runs
-/// itself again, with the variable set, and looks at the exit status. Where tests run under an emulator,
-/// `ORTHANT_TEST_RUNNER` has the command, in words, that runs a test binary.
+/// itself again, with the variable set, and looks at the exit status.
 #[test]
 fn the_environment_forces_a_path() {
     if let Some(expected) = std::env::var_os("ORTHANT_TEST_EXPECTED") {
@@ -220,11 +219,7 @@ fn the_environment_forces_a_path() {
         return;
     }
     let run = |forced: &str, expected: &str| {
-        let runner = std::env::var("ORTHANT_TEST_RUNNER").unwrap_or_default();
-        let binary = std::env::current_exe().unwrap().into_os_string();
-        let mut words = runner.split_whitespace().map(std::ffi::OsString::from).chain([binary]);
-        let status = std::process::Command::new(words.next().unwrap())
-            .args(words)
+        let status = support::this_test_again()
             .args(["--exact", "the_environment_forces_a_path"])
             .env("ORTHANT_ISA", forced)
             .env("ORTHANT_TEST_EXPECTED", expected)
@@ -237,6 +232,12 @@ fn the_environment_forces_a_path() {
         run(isa.name(), if isa.is_available() { isa.name() } else { "missing" });
     }
     run("mmx", "unknown");
+}
+
+/// The bodies that run where there are no dot products of bytes are never run by the other tests on a CPU that has them.
+#[test]
+fn code_sums_are_exact_without_dot_products() {
+    support::without_dot_products("code_sums_are_exact");
 }
 
 mod misuse {

@@ -31,15 +31,18 @@ unsafe impl Words for Neon {
     }
 
     #[inline(always)]
-    unsafe fn subtract(a: int16x8_t, b: int16x8_t) -> int16x8_t {
-        // SAFETY: the caller promises NEON.
-        unsafe { vsubq_s16(a, b) }
+    unsafe fn add_squares(total: Self::Total, a: int16x8_t, b: int16x8_t) -> Self::Total {
+        // SAFETY: (whole block) register arithmetic; the caller promises NEON.
+        unsafe {
+            let difference = vsubq_s16(a, b);
+            Self::multiply_add(total, difference, difference)
+        }
     }
 
     #[inline(always)]
-    unsafe fn add_magnitudes((low, high): Self::Total, a: int16x8_t) -> Self::Total {
+    unsafe fn add_distances((low, high): Self::Total, a: int16x8_t, b: int16x8_t) -> Self::Total {
         // SAFETY: register arithmetic; the caller promises NEON.
-        (unsafe { vpadalq_s16(low, vabsq_s16(a)) }, high)
+        (unsafe { vpadalq_s16(low, vabsq_s16(vsubq_s16(a, b))) }, high)
     }
 
     #[inline(always)]

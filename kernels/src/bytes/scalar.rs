@@ -23,13 +23,13 @@ unsafe impl Words for Scalar {
     }
 
     #[inline(always)]
-    unsafe fn subtract(a: i16, b: i16) -> i16 {
-        a - b
+    unsafe fn add_squares(total: i32, a: i16, b: i16) -> i32 {
+        total + i32::from(a - b) * i32::from(a - b)
     }
 
     #[inline(always)]
-    unsafe fn add_magnitudes(total: i32, a: i16) -> i32 {
-        total + i32::from(a.abs())
+    unsafe fn add_distances(total: i32, a: i16, b: i16) -> i32 {
+        total + i32::from((a - b).abs())
     }
 
     #[inline(always)]

@@ -42,15 +42,18 @@ macro_rules! words {
             }
 
             #[inline(always)]
-            unsafe fn subtract(a: $register, b: $register) -> $register {
-                // SAFETY: the caller promises the instruction set.
-                unsafe { $sub(a, b) }
+            unsafe fn add_squares(total: $register, a: $register, b: $register) -> $register {
+                // SAFETY: (whole block) register arithmetic; the caller promises the instruction set.
+                unsafe {
+                    let difference = $sub(a, b);
+                    Self::multiply_add(total, difference, difference)
+                }
             }
 
             #[inline(always)]
-            unsafe fn add_magnitudes(total: $register, a: $register) -> $register {
+            unsafe fn add_distances(total: $register, a: $register, b: $register) -> $register {
                 // SAFETY: the caller promises the instruction set.
-                unsafe { $add(total, $madd($abs(a), $set1(1))) }
+                unsafe { $add(total, $madd($abs($sub(a, b)), $set1(1))) }
             }
 
             #[inline(always)]

@@ -1,7 +1,7 @@
 //! What the test files share: numbers, the bounds that the documentation promises, and element types.
 #![allow(dead_code, reason = "each test file is a crate of its own and uses a part")]
 
-use orthant_kernels::{Element, Isa, Metric, bf16, f16, reference};
+use orthant_kernels::{Element, Isa, Metric, WITHOUT_VARIABLE, bf16, f16, reference};
 
 /// A cheap generator, so that the values are the same on every machine.
 pub(crate) struct Numbers(pub(crate) u64);
@@ -71,6 +71,27 @@ pub(crate) fn bound(metric: Metric, a: &[f32], b: &[f32]) -> f64 {
         }
         Metric::Cosine => epsilon,
     }
+}
+
+/// The command that runs this test binary. Where tests run under an emulator, `ORTHANT_TEST_RUNNER` has the words that
+/// go before it.
+pub(crate) fn this_test_again() -> std::process::Command {
+    let runner = std::env::var("ORTHANT_TEST_RUNNER").unwrap_or_default();
+    let binary = std::env::current_exe().unwrap().into_os_string();
+    let mut words = runner.split_whitespace().map(std::ffi::OsString::from).chain([binary]);
+    let mut command = std::process::Command::new(words.next().unwrap());
+    command.args(words);
+    command
+}
+
+/// Runs the tests of this binary whose names contain `name` where no dot products of bytes are used. It must be some.
+pub(crate) fn without_dot_products(name: &str) {
+    if std::env::var_os(WITHOUT_VARIABLE).is_some() {
+        return; // This is the second run.
+    }
+    let output = this_test_again().arg(name).env(WITHOUT_VARIABLE, "avx512vnni,dotprod").output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && !text.contains("running 0 tests"), "{text}");
 }
 
 #[track_caller]
