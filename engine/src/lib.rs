@@ -3,6 +3,7 @@
 mod builder;
 mod codes;
 mod directory;
+mod filter;
 mod flat;
 mod ids;
 mod index;
@@ -22,7 +23,7 @@ pub use flat::{FlatRows, exact};
 pub use ids::{Key, KeyRef, RowId};
 pub use index::{FillError, Index, InsertError};
 pub use info::{IndexReport, Info, MemoryInfo};
-pub use orthant_graph::{Fault, NodeId, Report};
+pub use orthant_graph::{Fault, FilterMode, NodeId, Report};
 pub use orthant_kernels::Metric;
 pub use pinned::Pinned;
 pub use recall::recall_at_k;

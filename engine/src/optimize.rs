@@ -8,7 +8,7 @@
 //!
 //! Cost: about the time of copying the index. While it runs there are two of it in memory.
 
-use orthant_graph::NodeId;
+use orthant_graph::{NodeId, Scratch};
 use orthant_storage::{MemoryOptions, RowArena};
 
 use crate::codes::{Codes, code_stride};
@@ -40,6 +40,7 @@ impl Index {
     /// ```
     pub fn optimize(&mut self) -> Result<(), InsertError> {
         let count = self.rows.len();
+        self.graph.settle(&self.space(), &mut Scratch::new()).map_err(orthant_graph::InsertError::from)?;
         let mut order = self.graph.depth_first_order();
         let graph_options = self.expecting(count * self.graph.config().m0() * 4);
         let graph = self.graph.renumbered(&order, graph_memory(&graph_options)?)?;

@@ -15,6 +15,7 @@ use orthant_kernels::{IsaError, Metric};
 use orthant_pool::{CancelToken, PoolError};
 use orthant_quant::Sq8Query;
 
+use crate::filter::{Unfiltered, Walk};
 use crate::ids::{Key, KeyRef, RowId};
 use crate::index::{Index, first_not_finite, normalize};
 use crate::space::{Margin, RowSpace};
@@ -184,8 +185,8 @@ pub enum SearchError {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Searcher<'a> {
-    index: &'a Index,
-    scratch: SearchScratch,
+    pub(crate) index: &'a Index,
+    pub(crate) scratch: SearchScratch,
 }
 
 impl Searcher<'_> {
@@ -200,7 +201,7 @@ impl Searcher<'_> {
 
 /// What a thread reuses from search to search.
 #[derive(Default)]
-struct SearchScratch {
+pub(crate) struct SearchScratch {
     graph: Scratch,
     query: Vec<f32>,
     coded: Sq8Query,
@@ -245,6 +246,17 @@ impl Index {
         params: SearchParams,
         scratch: &'s mut SearchScratch,
     ) -> Result<&'s [Hit], SearchError> {
+        self.search_by(&Unfiltered, query, params, scratch)
+    }
+
+    /// One search that walks the graph in a given way.
+    pub(crate) fn search_by<'s>(
+        &self,
+        walk: &impl Walk,
+        query: &[f32],
+        params: SearchParams,
+        scratch: &'s mut SearchScratch,
+    ) -> Result<&'s [Hit], SearchError> {
         self.check_query(0, query)?;
         if params.k == 0 {
             return Err(SearchError::ZeroK);
@@ -264,7 +276,7 @@ impl Index {
             None => {
                 let margin = if ef >= 2 * params.k { Margin::WIDE_SEARCH } else { Margin::NARROW_SEARCH };
                 let scorer = space.from(&scratch.query, margin);
-                let found = self.graph.search(&scorer, ef, &mut scratch.graph);
+                let found = walk.search(self, &scorer, params.k, ef, &mut scratch.graph);
                 let hit =
                     |found: &Neighbor| Hit { node: found.node, generation: 0, distance: found.distance };
                 scratch.hits.extend(found.iter().take(params.k).map(hit));
@@ -274,7 +286,8 @@ impl Index {
                 codes.quantizer.prepare(metric, &scratch.query, &mut scratch.coded);
                 // Codes are off by up to half a step: a beam of k would lose some of the k nearest to others.
                 let ef = ef.max(params.k + params.k.div_ceil(4));
-                let found = self.graph.search(&codes.from(&scratch.coded), ef, &mut scratch.graph);
+                let scorer = codes.from(&scratch.coded);
+                let found = walk.search(self, &scorer, params.k, ef, &mut scratch.graph);
                 let best = found.iter().take(params.rerank.max(params.k));
                 scratch.nodes.clear();
                 scratch.nodes.extend(best.map(|found| found.node));

@@ -3,7 +3,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use orthant_engine::{Index, Metric, Quantization, SearchParams};
+use orthant_engine::{FilterMode, Index, Metric, Quantization, SearchParams};
 
 mod support;
 use support::clustered;
@@ -47,6 +47,11 @@ fn a_warm_search_allocates_nothing() {
             for query in queries.chunks_exact(dim) {
                 for ef in [64, 10] {
                     searcher.search(query, SearchParams::new(10, ef)).unwrap();
+                    for mode in [FilterMode::Plain, FilterMode::Pool, FilterMode::TwoHop] {
+                        let params = SearchParams::new(10, ef);
+                        searcher.search_filtered(query, params, mode, |node| node % 9 == 0).unwrap();
+                        searcher.search_filtered(query, params, mode, |node| node % 999 == 0).unwrap();
+                    }
                 }
             }
         };

@@ -28,18 +28,18 @@ fn ordered_bits(distance: f32) -> u32 {
 
 /// The inverse of [`ordered_bits`].
 #[inline(always)]
-fn distance_of(ordered: u32) -> f32 {
+pub(crate) fn distance_of(ordered: u32) -> f32 {
     let sign = (!ordered as i32 >> 31) as u32;
     f32::from_bits(ordered ^ (sign | 0x8000_0000))
 }
 
 #[inline(always)]
-fn key_of(distance: f32, id: NodeId) -> u64 {
+pub(crate) fn key_of(distance: f32, id: NodeId) -> u64 {
     u64::from(ordered_bits(distance)) << 32 | u64::from(id) << 1
 }
 
 #[inline(always)]
-fn id_of(key: u64) -> NodeId {
+pub(crate) fn id_of(key: u64) -> NodeId {
     (key as u32) >> 1
 }
 

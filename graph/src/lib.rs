@@ -5,6 +5,7 @@ mod anchor;
 mod beam;
 mod config;
 mod entry;
+mod filter;
 mod graph;
 mod insert;
 mod level;
@@ -22,6 +23,7 @@ mod remove;
 mod scorer;
 mod scratch;
 mod search;
+mod seen;
 mod select;
 mod slots;
 mod snapshot;
@@ -33,6 +35,7 @@ mod visited;
 pub use config::{
     ConfigError, GraphConfig, MAX_EF_CONSTRUCTION, MAX_LEVEL, MAX_M0, MAX_NODE, MAX_PAYLOAD_BYTES,
 };
+pub use filter::FilterMode;
 pub use graph::{Graph, GraphState};
 pub use level::LevelDraw;
 pub use memory::{GraphMemory, Memory, MemoryError};

@@ -36,7 +36,8 @@ impl Graph {
     /// The nodes in the order of a walk over level 0 from the entry point that goes on to the first neighbor
     /// not met yet: `order[i]` is to be called `i`. Places without a node come last (O1).
     ///
-    /// Borrowed mutably, so nobody writes meanwhile. Deterministic.
+    /// Borrowed mutably, so nobody writes meanwhile; [`settle`](Self::settle) comes first where nodes were removed.
+    /// Deterministic.
     pub fn depth_first_order(&mut self) -> Vec<NodeId> {
         let guard = crossbeam_epoch::pin();
         let bound = self.node_bound();
@@ -65,13 +66,16 @@ impl Graph {
         order
     }
 
-    /// The same graph in `memory`, with node `order[i]` called `i` and each list in the block of its number.
+    /// The same graph in `memory`, with node `order[i]` called `i` and each list in the block of its number. Places
+    /// without a node are slots to be taken again, of generation 0.
     ///
     /// # Errors
     /// [`InsertError::Memory`] when a table cannot grow.
     /// # Panics
-    /// If `order` is not as [`depth_first_order`](Self::depth_first_order) describes it.
+    /// If `order` is not as [`depth_first_order`](Self::depth_first_order) describes it, or removals are not
+    /// [settled](Self::settle).
     pub fn renumbered(&mut self, order: &[NodeId], memory: GraphMemory) -> Result<Graph, InsertError> {
+        assert!(self.slots.changes().is_none() && self.slots.waiting() == 0, "removals are settled");
         let guard = crossbeam_epoch::pin();
         let numbers = numbers_of(order, self.node_bound());
         let renumber = |word: u32| numbers[node_of(word) as usize] | (word & ANCHORED);

@@ -1,6 +1,7 @@
 //! What one thread needs while it searches or inserts; reused, so that neither allocates once warm.
 
 use crate::beam::Beam;
+use crate::filter::FilterScratch;
 use crate::select::Candidate;
 use crate::visited::Visited;
 use crate::{Neighbor, NodeId};
@@ -19,6 +20,7 @@ pub struct Scratch {
     /// A list under construction.
     pub(crate) words: Vec<u32>,
     pub(crate) link: LinkScratch,
+    pub(crate) filter: FilterScratch,
     /// Inserts and removals done with this scratch; paces the reclaiming of replaced lists.
     pub(crate) writes: u32,
 }

@@ -116,3 +116,26 @@ fn an_order_that_repeats_itself_is_refused() {
     let mut graph = build(&Rows::random(3, 2, 6), 4, 30, 1);
     let _ = graph.renumbered(&[0, 1, 1], memory(3, 4));
 }
+
+#[test]
+fn removed_nodes_leave_slots_behind() {
+    let rows = Rows::random(1000, 6, 7);
+    let mut graph = build(&rows, 6, 40, 2);
+    let mut scratch = Scratch::new();
+    for id in (0..1000).step_by(4) {
+        graph.remove(id, graph.generation(id), &rows, &mut scratch).unwrap();
+    }
+    graph.settle(&rows, &mut scratch).unwrap();
+    let order = graph.depth_first_order();
+    assert!(order[..750].iter().all(|id| id % 4 != 0));
+    let graph = graph.renumbered(&order, memory(1000, 6)).unwrap();
+    assert!(graph.validate().is_ok(), "{}", graph.validate());
+    assert_eq!((graph.len(), graph.node_bound()), (750, 1000));
+    let moved = reordered(&rows, &order);
+    for expected in 750..1000 {
+        assert_eq!(graph.take_slot(), Some(expected));
+        graph.insert(expected, 0, &moved, &mut scratch).unwrap();
+    }
+    assert_eq!(graph.take_slot(), None);
+    assert!(graph.validate().is_ok(), "{}", graph.validate());
+}
