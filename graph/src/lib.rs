@@ -15,6 +15,7 @@ mod memory;
 #[cfg(loom)]
 #[doc(hidden)]
 pub mod models;
+mod monitor;
 mod optimize;
 #[cfg(not(loom))]
 mod prefetch;
@@ -39,6 +40,7 @@ pub use filter::FilterMode;
 pub use graph::{Graph, GraphState};
 pub use level::LevelDraw;
 pub use memory::{GraphMemory, Memory, MemoryError};
+pub use monitor::{Advice, Quality};
 pub use remove::RemoveError;
 pub use scorer::{Scorer, Space};
 pub use scratch::Scratch;

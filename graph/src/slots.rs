@@ -97,6 +97,11 @@ impl Changes {
     pub(crate) fn is_none(self) -> bool {
         self.0 as u32 == 0
     }
+
+    /// Nodes that are hidden: removed, or waiting to replace another.
+    pub(crate) fn hidden(self) -> usize {
+        self.0 as u32 as usize
+    }
 }
 
 impl Slots {
