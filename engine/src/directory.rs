@@ -102,7 +102,6 @@ impl Directory {
         self.claim(key, || None, is_live, |row| row.is_none())
     }
 
-    #[allow(dead_code, reason = "rows are not exchanged yet")]
     /// Makes the entry of `key` busy, if no other write has done so (D1) and the key names a row. `other` is
     /// the row that the key names without an entry.
     pub(crate) fn claim_taken(
@@ -114,7 +113,6 @@ impl Directory {
         self.claim(key, other, is_live, |row| row.is_some())
     }
 
-    #[allow(dead_code, reason = "rows are not exchanged yet")]
     /// Makes the entry of `key` busy, if no other write has done so (D1), whatever it names.
     pub(crate) fn claim_any(&self, key: &Key, is_live: impl Fn(RowId) -> bool) -> Claim {
         self.claim(key, || None, is_live, |_| true)

@@ -8,7 +8,6 @@ use orthant_kernels::{IsaError, Kernel, Metric, reference};
 use orthant_pool::Pool;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::places::*;
 use crate::search::{Batch, BatchRows, Hit, SearchError};
 use crate::{Index, NodeId};
 

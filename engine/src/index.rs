@@ -12,7 +12,6 @@ use std::ops::Range;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::places::*;
 use orthant_graph::{Graph, LevelDraw, NodeId, Scratch};
 use orthant_kernels::{IsaError, Metric};
 use orthant_pool::{Affinity, CancelToken, Pool, PoolError};
@@ -500,7 +499,10 @@ impl Index {
             }
         }
         self.keys.give_up(row.node);
-        self.graph.give_slot_back(row.node);
+        // A place that the graph has not heard of yet stays empty.
+        if (row.node as usize) < self.graph.node_bound() {
+            self.graph.give_slot_back(row.node);
+        }
     }
 
     /// Links published rows in parallel; after an error those not linked yet are given up.

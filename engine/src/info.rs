@@ -1,6 +1,5 @@
 //! What an index says about itself.
 
-use crate::places::*;
 use orthant_graph::Report;
 use orthant_kernels::{Isa, Metric};
 use orthant_storage::PageReport;

@@ -12,8 +12,8 @@ mod keys;
 mod memory;
 mod optimize;
 mod pinned;
-mod places;
 mod recall;
+mod remove;
 mod search;
 mod snapshot;
 mod space;
@@ -27,6 +27,7 @@ pub use orthant_graph::{Fault, FilterMode, NodeId, Report};
 pub use orthant_kernels::Metric;
 pub use pinned::Pinned;
 pub use recall::recall_at_k;
+pub use remove::RemoveError;
 pub use search::{Batch, Hit, Match, SearchError, SearchParams, Searcher};
 pub use snapshot::{FORMAT_VERSION, OpenError, OpenOptions, SaveError};
 

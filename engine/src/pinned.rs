@@ -1,6 +1,6 @@
 //! Reading keys and rows in place, while other threads remove rows.
 
-use crate::places::*;
+use orthant_graph::Pin;
 
 use crate::ids::{Key, KeyRef, RowId};
 use crate::index::Index;
@@ -18,9 +18,10 @@ use crate::index::Index;
 /// let index = Index::builder(2, Metric::L2).build()?;
 /// let east = index.insert("east", &[5.0, 0.0])?;
 /// let pinned = index.pin();
-/// assert_eq!(pinned.id(&Key::from("east")), Some(east));
-/// assert_eq!(pinned.row(east), Some(&[5.0, 0.0][..]));
-/// assert_eq!(pinned.key(east), Some(KeyRef::Str("east")));
+/// let row = pinned.row(east);
+/// assert!(index.remove(&Key::from("east")));
+/// assert_eq!(row, Some(&[5.0, 0.0][..]), "lent before it was removed");
+/// assert_eq!((pinned.row(east), pinned.key(east)), (None, None));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Pinned<'a> {

@@ -9,7 +9,6 @@
 
 use std::sync::OnceLock;
 
-use crate::places::*;
 use orthant_graph::{Neighbor, NodeId, Scratch};
 use orthant_kernels::{IsaError, Metric};
 use orthant_pool::{CancelToken, PoolError};

@@ -13,7 +13,6 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
-use crate::places::*;
 use bytemuck::{Pod, Zeroable};
 use orthant_graph::{ConfigError, Graph, GraphConfig, GraphMemory, GraphState, LevelDraw, NodeId, Table};
 use orthant_kernels::{IsaError, Metric};
@@ -25,7 +24,7 @@ use crate::builder::{MAX_DIM, Quantization};
 use crate::codes::{Codes, CodesError, code_stride};
 use crate::directory::Directory;
 use crate::ids::KeyRef;
-use crate::index::{Index, Workers};
+use crate::index::{Index, SCRATCH, Workers};
 use crate::keys::{CompactKeys, KeyMode, Keys, SavedKeys};
 use crate::memory::boxed;
 use crate::space::RowKernels;
@@ -96,6 +95,14 @@ pub enum SaveError {
     Busy {
         /// Where it was to be saved.
         path: PathBuf,
+    },
+    /// There was no memory for mending the graph where rows were removed.
+    #[error("{}: not saved, no memory to take removed rows out of the graph", path.display())]
+    Graph {
+        /// Where it was to be saved.
+        path: PathBuf,
+        /// What the graph said.
+        source: orthant_graph::MemoryError,
     },
     /// The file could not be written.
     #[error(transparent)]
@@ -202,14 +209,14 @@ impl Index {
         let busy = || SaveError::Busy { path: path.to_path_buf() };
         let before = self.writes.quiet().ok_or_else(busy)?;
         let mut writer = FileWriter::create(path, KIND, FORMAT_VERSION)?;
-        let state = self.graph.state();
+        self.settle_graph(path)?;
+        let graph = self.graph.dense();
         // Should a write begin now, the file is not kept, and under the pin nothing that is live here is overwritten.
         let _pin = self.graph.pin();
-        let nodes: Vec<NodeId> =
-            (0..self.graph.node_bound() as NodeId).filter(|&node| self.graph.is_live(node)).collect();
+        let nodes: Vec<NodeId> = graph.nodes().collect();
         // SAFETY: the nodes were seen live under the pin.
         let keys = unsafe { self.keys.compact(&nodes) };
-        let head = self.head(state, &nodes, &keys);
+        let head = self.head(graph.state(), &nodes, &keys);
         writer.write_section(HEAD, bytemuck::bytes_of(&head))?;
         writer.section(ROWS, |out| self.write_rows(&nodes, out))?;
         writer.write_section(KEY_KINDS, &keys.kinds)?;
@@ -222,7 +229,7 @@ impl Index {
             writer.write_section(NEXT_NUMBER, &self.keys.next_number().to_le_bytes())?;
         }
         for table in Table::ALL {
-            writer.section(table_tag(table), |out| self.graph.write_table(table, out))?;
+            writer.section(table_tag(table), |out| graph.write_table(table, out))?;
         }
         if let Some(codes) = &self.codes {
             writer.write_section(SQ8, &codes.quantizer.to_bytes())?;
@@ -244,6 +251,13 @@ impl Index {
             return Err(busy());
         }
         Ok(writer.finish()?)
+    }
+
+    /// Lets the graph finish what removals left to be done, so that its tables name only what is in.
+    fn settle_graph(&self, path: &Path) -> Result<(), SaveError> {
+        let space = self.space();
+        let settled = SCRATCH.with_borrow_mut(|(scratch, _)| self.graph.settle(&space, scratch));
+        settled.map_err(|source| SaveError::Graph { path: path.to_path_buf(), source })
     }
 
     /// The rows of `nodes` with their padding.

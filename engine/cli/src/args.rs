@@ -3,10 +3,14 @@
 //! Nothing here opens a file or knows the engine; values are checked where they are used, so that
 //! an error can name the file they do not fit.
 
+mod bench;
+
 use std::path::PathBuf;
 
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub(crate) use bench::{BenchArgs, BenchKind, ChurnArgs, MixedArgs, Pattern, StressArgs, SweepArgs};
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -44,8 +48,8 @@ pub(crate) enum Command {
     Info(InfoArgs),
     /// Compute exact neighbors (ground truth) by scanning every row
     Exact(ExactArgs),
-    /// Measure build, recall and speed; speaks the external-process contract of peer harnesses
-    Bench(BenchArgs),
+    /// Measure build, recall and speed, or what removing and inserting do to them
+    Bench(Box<BenchArgs>),
     /// Convert a file of vectors to another format
     Convert(ConvertArgs),
 }
@@ -260,61 +264,6 @@ pub(crate) struct ExactArgs {
     pub(crate) json: bool,
 }
 
-/// `orthant bench`
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:
-  orthant bench --data data/sift-128 --metric l2
-  orthant bench --data data/text-384 --metric cosine --ef 16,64,256 --reps 5 --json
-  bench.py --external 'orthant=target/release/orthant bench' --dataset data/sift-128
-
-DIR holds base.* and query.* (any readable format) and optionally gt.ibin and a file `metric`.
-With --out-dir it prints one JSON line per measurement and writes the ids found, for a harness
-that computes recall itself; without, a table.")]
-pub(crate) struct BenchArgs {
-    /// Folder with base.*, query.* and optionally gt.ibin
-    #[arg(long, value_name = "DIR")]
-    pub(crate) data: PathBuf,
-    /// How near two vectors are [default: what DIR/metric says, else l2]
-    #[arg(long, value_enum)]
-    pub(crate) metric: Option<MetricName>,
-    /// Neighbors per query
-    #[arg(short, long, default_value_t = 10)]
-    pub(crate) k: usize,
-    /// Beam widths to measure
-    #[arg(long, value_name = "LIST", value_delimiter = ',', default_values_t = [16, 32, 64, 128, 256])]
-    pub(crate) ef: Vec<usize>,
-    /// Graph flags.
-    #[command(flatten)]
-    pub(crate) graph: GraphArgs,
-    /// Threads that build
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub(crate) build_threads: usize,
-    /// Threads of the multi-threaded batch measurement; 0 leaves it out
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub(crate) batch_threads: usize,
-    /// Repetitions per beam width; best and median are reported
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = from_to(1, 1000))]
-    pub(crate) reps: usize,
-    /// Core of the one-thread measurements [default: the first of --cores]
-    #[arg(long, value_name = "CORE")]
-    pub(crate) core: Option<usize>,
-    /// Cores of the build and of the multi-threaded batch [default: all this process may use]
-    #[arg(long, value_name = "LIST", value_delimiter = ',')]
-    pub(crate) cores: Vec<usize>,
-    /// Where to write the ids found, one file per beam width
-    #[arg(long, value_name = "DIR")]
-    pub(crate) out_dir: Option<PathBuf>,
-    /// Use the first N queries; 0 = all
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub(crate) max_queries: usize,
-    /// Candidates whose exact distance is computed at the end; 0 = the engine's choice
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub(crate) rerank: usize,
-    /// Print one JSON line per measurement and one object over all of them on the last line
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
 /// `orthant convert`
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -373,8 +322,10 @@ mod tests {
         let line = "orthant bench --quantization sq8 --data d --metric ip --k 10 --ef 16,32 --m 16 --efc 200 \
                     --build-threads 2 --batch-threads 2 --reps 3 --core 0 --cores 0,1 --out-dir t --max-queries 0";
         let Command::Bench(args) = CommandLine::parse_from(line.split_whitespace()).command else { panic!() };
+        let args = args.sweep;
         assert_eq!((args.ef, args.cores, args.graph.ef_construction), (vec![16, 32], vec![0, 1], 200));
         assert_eq!(args.graph.quantization, QuantizationName::Sq8);
+        assert!(CommandLine::try_parse_from(["orthant", "bench"]).is_err(), "--data is needed");
     }
 
     #[test]

@@ -54,6 +54,11 @@ pub(crate) fn resident_bytes() -> Option<u64> {
     status("VmRSS:")
 }
 
+/// Bytes of it that are not pages of files, which come and go as the system sees fit.
+pub(crate) fn anonymous_bytes() -> Option<u64> {
+    status("RssAnon:")
+}
+
 /// The most it has held since [`reset_peak`].
 pub(crate) fn peak_bytes() -> Option<u64> {
     status("VmHWM:")

@@ -81,7 +81,7 @@ pub(crate) fn median(values: &mut [f64]) -> f64 {
 }
 
 /// The value of sorted `nanoseconds` that a share of `q` stays at or below, in microseconds.
-fn quantile(nanoseconds: &[u32], q: f64) -> f64 {
+pub(crate) fn quantile(nanoseconds: &[u32], q: f64) -> f64 {
     let at = (nanoseconds.len() as f64 * q).ceil() as usize;
     nanoseconds.get(at.max(1) - 1).map_or(0.0, |&value| f64::from(value) / 1e3)
 }

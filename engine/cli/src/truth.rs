@@ -7,9 +7,7 @@
 use std::path::Path;
 
 use anyhow::bail;
-use orthant_engine::{
-    Batch, FlatRows, Hit, Index, KeyRef, Metric, RowId, exact, pool::Pool, recall_at_k,
-};
+use orthant_engine::{Batch, FlatRows, Hit, Index, KeyRef, Metric, RowId, exact, pool::Pool, recall_at_k};
 use orthant_formats::GroundTruth;
 
 use crate::failure::WithHint;

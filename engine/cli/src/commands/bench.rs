@@ -1,4 +1,5 @@
-//! `orthant bench`: build time, memory, recall and speed on a folder of files.
+//! `orthant bench`: build time, memory, recall and speed on a folder of files; what churn does to them is in the
+//! modules below.
 //!
 //! Speaks the external-process contract of peer harnesses: with `--out-dir` it prints a JSON line for
 //! the build and one per beam width, and leaves the ids it found in files, so that recall is computed
@@ -8,6 +9,11 @@
 //!   resident).
 //! * **B2** One-thread measurements run on `--core`; the build and the last column run on `--cores`.
 //! * **B3** The beam width in effect is `max(ef, k)`; ids come from an untimed pass before.
+
+mod churn;
+mod live;
+mod mixed;
+mod stress;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,7 +26,7 @@ use orthant_engine::{Batch, Index, Metric, SearchParams};
 use serde::Serialize;
 use serde_json::json;
 
-use crate::args::{BenchArgs, MetricName};
+use crate::args::{BenchArgs, BenchKind, MetricName, SweepArgs};
 use crate::failure::WithHint;
 use crate::output::{self, Output, count, plural, rate, seconds};
 use crate::progress::Progress;
@@ -58,16 +64,27 @@ struct SearchLine {
 
 /// Runs the command.
 pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
+    match &args.kind {
+        None => sweep(&args.sweep),
+        Some(BenchKind::Churn(args)) => churn::run(args),
+        Some(BenchKind::Mixed(args)) => mixed::run(args),
+        Some(BenchKind::Stress(args)) => stress::run(args),
+    }
+}
+
+/// Recall against speed.
+fn sweep(args: &SweepArgs) -> anyhow::Result<()> {
+    let folder = args.data.as_deref().context("--data DIR is needed")?;
     let output = Output::new(args.json || args.out_dir.is_some());
     check(args)?;
-    let metric = metric(args)?;
-    let base = Vectors::open(&find(&args.data, "base")?, 0)?;
+    let metric = metric(folder, args.metric)?;
+    let base = Vectors::open(&find(folder, "base")?, 0)?;
     let most = if args.max_queries == 0 { usize::MAX } else { args.max_queries };
-    let queries = Vectors::open_first(&find(&args.data, "query")?, most, 0)?;
+    let queries = Vectors::open_first(&find(folder, "query")?, most, 0)?;
     queries.expect_dim(base.dim(), base.path())?;
     let (dim, n) = (base.dim(), queries.rows());
     let k = args.k.min(base.rows());
-    let truth_file = args.data.join("gt.ibin");
+    let truth_file = folder.join("gt.ibin");
     let truth = truth_file
         .exists()
         .then(|| truth::read(&truth_file, n, args.max_queries > 0, k, metric))
@@ -115,7 +132,7 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn check(args: &BenchArgs) -> anyhow::Result<()> {
+fn check(args: &SweepArgs) -> anyhow::Result<()> {
     if args.k == 0 {
         bail!("-k 0: ask for at least one neighbor");
     }
@@ -129,9 +146,9 @@ fn check(args: &BenchArgs) -> anyhow::Result<()> {
 }
 
 /// The metric that was asked for, or what the folder says.
-fn metric(args: &BenchArgs) -> anyhow::Result<Metric> {
-    let path = args.data.join("metric");
-    let name = match (args.metric, fs::read_to_string(&path)) {
+fn metric(folder: &Path, asked: Option<MetricName>) -> anyhow::Result<Metric> {
+    let path = folder.join("metric");
+    let name = match (asked, fs::read_to_string(&path)) {
         (Some(name), _) => name,
         (None, Ok(text)) => MetricName::from_str(text.trim(), true)
             .map_err(|_| anyhow::anyhow!("{}: `{}` is no metric", path.display(), text.trim()))?,
@@ -152,7 +169,7 @@ fn find(folder: &Path, name: &str) -> anyhow::Result<PathBuf> {
 }
 
 fn build(
-    args: &BenchArgs,
+    args: &SweepArgs,
     base: &Vectors,
     metric: Metric,
     cores: &[usize],
@@ -191,7 +208,7 @@ fn build(
 }
 
 fn search(
-    args: &BenchArgs,
+    args: &SweepArgs,
     index: &mut Index,
     queries: &[f32],
     (k, ef): (usize, usize),
@@ -235,7 +252,7 @@ fn search(
 
 /// Best queries per second of the engine's own batch call.
 fn batch(
-    args: &BenchArgs,
+    args: &SweepArgs,
     index: &mut Index,
     queries: &[f32],
     params: SearchParams,
@@ -264,7 +281,7 @@ fn pin(cores: &[usize]) {
     }
 }
 
-fn print(args: &BenchArgs, lines: &[SearchLine], k: usize, output: Output) -> anyhow::Result<()> {
+fn print(args: &SweepArgs, lines: &[SearchLine], k: usize, output: Output) -> anyhow::Result<()> {
     let recall = format!("recall@{k}");
     let threads = format!("QPS batch, {} threads", args.batch_threads);
     let mut header = vec!["ef", &recall, "QPS", "QPS median", "p50", "p99", "QPS batch"];
