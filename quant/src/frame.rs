@@ -118,6 +118,13 @@ impl<'a> Fields<'a> {
         Ok(self.u32()? as usize)
     }
 
+    /// `count` bytes.
+    pub(crate) fn bytes(&mut self, count: usize) -> Result<&'a [u8], CodecError> {
+        let (head, rest) = self.0.split_at_checked(count).ok_or(CodecError::Invalid)?;
+        self.0 = rest;
+        Ok(head)
+    }
+
     /// `count` numbers, each of them finite. The bytes are there before anything is allocated for them.
     pub(crate) fn finite(&mut self, count: usize) -> Result<Vec<f32>, CodecError> {
         let bytes = count.checked_mul(4).ok_or(CodecError::Invalid)?;

@@ -18,6 +18,17 @@ impl Random {
         z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         z ^ (z >> 31)
     }
+
+    /// A number below `n`, which is above 0.
+    pub(crate) fn below(&mut self, n: usize) -> usize {
+        // The high half of a product is as good as uniform while n is far below 2⁶⁴.
+        ((u128::from(self.bits()) * n as u128) >> 64) as usize
+    }
+
+    /// A number from 0 to 1.
+    pub(crate) fn unit(&mut self) -> f64 {
+        (self.bits() >> 11) as f64 / (1u64 << 53) as f64
+    }
 }
 
 #[cfg(test)]

@@ -16,6 +16,9 @@ use crate::frame::{self, CodecError, Fields};
 use crate::random::Random;
 
 mod fht;
+mod pca;
+
+pub use pca::PcaConfig;
 
 /// What the length of a rotated vector is a multiple of.
 pub const LANES: usize = fht::CHUNK;
@@ -240,6 +243,34 @@ impl Rotation {
         for (row, out) in rows.chunks(stride).zip(out.chunks_exact_mut(self.out_dim)) {
             self.rotate(&row[..self.dim], out);
         }
+    }
+
+    /// Turns a vector back: what [`rotate`](Self::rotate) was given, up to rounding, or the nearest to it that a
+    /// projection can tell.
+    ///
+    /// Not made for speed: it is for decoding.
+    ///
+    /// # Shapes
+    /// `rotated: [out_dim]`, `out: [dim]`.
+    /// # Panics
+    /// If either length is another.
+    pub fn invert(&self, rotated: &[f32], out: &mut [f32]) {
+        assert_eq!(rotated.len(), self.out_dim, "the vector must have the rotation's output dimension");
+        assert_eq!(out.len(), self.dim, "the output must have the rotation's dimension");
+        match &self.kind {
+            Kind::Hadamard { flips, .. } => {
+                let mut values = rotated.to_vec();
+                fht::rotate_back(&mut values, flips);
+                out.copy_from_slice(&values[..self.dim]);
+            }
+            Kind::Matrix { rows, .. } => {
+                out.fill(0.0);
+                for (row, &factor) in rows.chunks_exact(self.dim).zip(rotated) {
+                    out.iter_mut().zip(row).for_each(|(out, &value)| *out += factor * value);
+                }
+            }
+        }
+        out.iter_mut().zip(&self.mean).for_each(|(out, &mean)| *out += mean);
     }
 
     /// The rotation as bytes: a header, the seed or the matrix, the mean, a checksum. Little endian on every machine.

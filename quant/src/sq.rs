@@ -15,7 +15,7 @@
 //! * **Q3** u is at most 128 in size, half of what c is, so the rounding of a weight counts half and the
 //!   constants that cancel in L2 are as small as they can be.
 
-use orthant_kernels::{CodeKernel, Metric};
+use orthant_kernels::{CodeKernel, IsaError, Metric};
 
 use crate::frame::{self, CodecError};
 use crate::report::{Distortion, Report};
@@ -50,6 +50,28 @@ pub enum TrainError {
         /// The dimension, counted from 0.
         dimension: usize,
     },
+    /// There are fewer training rows than centroids to place (per subspace).
+    #[error("{rows} training rows cannot place {centroids} centroids")]
+    TooFewRows {
+        /// Training rows.
+        rows: usize,
+        /// Centroids to place.
+        centroids: usize,
+    },
+    /// The caller's flag said stop.
+    #[error("training was cancelled")]
+    Cancelled,
+    /// What was asked for does not exist at this dimension: bits, subspaces or dimensions to keep.
+    #[error("{what} cannot be {value} here")]
+    Configuration {
+        /// Which part of the configuration.
+        what: &'static str,
+        /// What it was.
+        value: usize,
+    },
+    /// The environment forces an instruction set that is unknown or missing.
+    #[error(transparent)]
+    Isa(#[from] IsaError),
 }
 
 /// A trained scalar quantizer: `f32` rows to one byte per dimension and back.
@@ -376,6 +398,16 @@ impl Sq8Query {
     pub fn distance(&self, sum: i32, bias: f32) -> f32 {
         self.offset + self.scale * sum as f32 + self.bias_factor * bias
     }
+}
+
+/// An error that names the first value that is not finite.
+pub(crate) fn check_finite(rows: &[f32], stride: usize, count: usize, dim: usize) -> Result<(), TrainError> {
+    for (index, row) in rows.chunks(stride).take(count).enumerate() {
+        if let Some(dimension) = row[..dim].iter().position(|value| !value.is_finite()) {
+            return Err(TrainError::NotFinite { row: index, dimension });
+        }
+    }
+    Ok(())
 }
 
 /// Panics unless `count` rows of `dim` elements lie in `len` elements.

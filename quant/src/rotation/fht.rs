@@ -134,6 +134,39 @@ unsafe fn rotate<C: Chunk>(values: &mut [f32], flips: &[u32]) {
     }
 }
 
+/// Undoes [`RotateFn`]. Each of its steps undoes itself; they are taken in the opposite order. Plain and slow.
+pub(super) fn rotate_back(values: &mut [f32], flips: &[u32]) {
+    let dim = values.len();
+    let span = 1 << dim.ilog2();
+    let scale = (1.0 / span as f64).sqrt() as f32;
+    for (round, flips) in flips.chunks_exact(dim).enumerate().rev() {
+        if span < dim {
+            let (low, high) = values.split_at_mut(dim / 2);
+            for (low, high) in low.iter_mut().zip(high) {
+                let (sum, difference) = (*low + *high, *low - *high);
+                *low = sum * core::f32::consts::FRAC_1_SQRT_2;
+                *high = difference * core::f32::consts::FRAC_1_SQRT_2;
+            }
+        }
+        let start = if round % 2 == 0 { 0 } else { dim - span };
+        let part = &mut values[start..start + span];
+        let mut half = 1;
+        while half < span {
+            for pair in part.chunks_exact_mut(2 * half) {
+                let (low, high) = pair.split_at_mut(half);
+                for (low, high) in low.iter_mut().zip(high) {
+                    (*low, *high) = (*low + *high, *low - *high);
+                }
+            }
+            half *= 2;
+        }
+        part.iter_mut().for_each(|value| *value *= scale);
+        for (value, flip) in values.iter_mut().zip(flips) {
+            *value = f32::from_bits(value.to_bits() ^ flip);
+        }
+    }
+}
+
 /// The Hadamard transform of `scale` times the flipped values, in place.
 ///
 /// # Safety

@@ -149,3 +149,17 @@ fn made_up_sizes_are_errors() {
         assert_eq!(Rotation::from_bytes(&bytes), Err(CodecError::Invalid), "{dim} {out_dim} {tag} {rounds}");
     }
 }
+
+#[test]
+fn turning_back_undoes_it() {
+    for (dim, out_dim) in [(16, 16), (100, 112), (128, 128), (5, 64), (384, 384)] {
+        let x = vector(dim, 8);
+        let rotation = Rotation::hadamard_to(dim, out_dim, 2).unwrap().with_mean(&vector(dim, 5));
+        let (mut rotated, mut back) = (vec![0.0; out_dim], vec![0.0; dim]);
+        rotation.rotate(&x, &mut rotated);
+        rotation.invert(&rotated, &mut back);
+        for (x, back) in x.iter().zip(&back) {
+            assert!((x - back).abs() < 1e-5, "{back} is not {x}");
+        }
+    }
+}
