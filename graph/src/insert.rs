@@ -263,12 +263,22 @@ impl Graph {
         guard: &Guard,
     ) {
         let scorer = space.scorer(mine.node);
-        let mut start = self.descend((entry.node, entry.level), top, &scorer, &mut scratch.batch, guard);
+        let is_led = top == 0 && !scratch.link.seeds.is_empty();
+        let mut start = if is_led {
+            entry.node
+        } else {
+            self.descend((entry.node, entry.level), top, &scorer, &mut scratch.batch, guard)
+        };
         let Scratch { beam, visited, batch, link, .. } = scratch;
         link.chosen.resize_with(link.chosen.len().max(top as usize + 1), Vec::new);
-        let ef = self.config.ef_construction();
         let living = Linkable(&self.slots);
         for level in (bottom..=top).rev() {
+            let mut ef = self.config.ef_construction();
+            if level == 0
+                && let Some(seed) = self.nearest_seed(&scorer, link, batch)
+            {
+                (start, ef) = (seed, link.seed_ef);
+            }
             let all = self.slots.changes().is_none();
             if all {
                 self.search_level(start, level, ef, &scorer, beam, visited, batch, &Everything, guard);

@@ -11,6 +11,7 @@ mod insert;
 mod level;
 mod lists;
 mod memory;
+mod merge;
 /// Models for `tests/loom_lists.rs`; not part of the interface.
 #[cfg(loom)]
 #[doc(hidden)]
@@ -25,6 +26,7 @@ mod scorer;
 mod scratch;
 mod search;
 mod seen;
+mod segments;
 mod select;
 mod slots;
 mod snapshot;
@@ -44,6 +46,7 @@ pub use monitor::{Advice, Quality};
 pub use remove::RemoveError;
 pub use scorer::{Scorer, Space};
 pub use scratch::Scratch;
+pub use segments::{Segment, search_segments};
 pub use snapshot::{Dense, OpenError, Table};
 pub use update::Updated;
 pub use validate::{Fault, Report};

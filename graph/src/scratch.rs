@@ -34,6 +34,10 @@ pub(crate) struct LinkScratch {
     /// What a removal works on: words of the removed node's list, and distances among its neighbors.
     pub(crate) around: Vec<NodeId>,
     pub(crate) distances: Vec<f32>,
+    /// Nodes near to the one being inserted, and the beam width of a search that starts there; none for a
+    /// search that starts at the entry point (see [`merge`](crate::merge)).
+    pub(crate) seeds: Vec<NodeId>,
+    pub(crate) seed_ef: usize,
     /// The selected neighbors of each level of the node being inserted.
     pub(crate) chosen: Vec<Vec<Candidate>>,
 }
