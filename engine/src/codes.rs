@@ -69,6 +69,16 @@ impl Codes {
         Ok(())
     }
 
+    /// Gives the memory of codes back.
+    ///
+    /// # Safety
+    /// The places belong to the caller alone, and are written before they are read.
+    pub(crate) unsafe fn discard(&self, places: std::ops::Range<usize>) {
+        let stride = self.codes.width();
+        // SAFETY: the caller's promise.
+        unsafe { self.codes.region().discard(places.start * stride..places.end * stride) };
+    }
+
     /// Distances from a prepared query.
     pub(crate) fn from<'a>(&'a self, query: &'a Sq8Query) -> CodeScorer<'a> {
         assert_eq!(query.weights().len(), self.quantizer.dim(), "a query has the dimension of the index");

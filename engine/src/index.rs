@@ -420,21 +420,17 @@ impl Index {
         key: Option<KeyRef<'_>>,
         fill: impl FnOnce(&mut [f32]),
     ) -> Result<RowId, InsertError> {
+        let fill = |row: &mut [f32]| {
+            fill(row);
+            if self.metric == Metric::Cosine && !normalize(row) {
+                // Before the row is published, so whoever meets the row knows.
+                self.has_zero_row.store(true, Ordering::Release);
+            }
+        };
         let is_numbered = key.is_none();
         let id = if let Some(node) = self.graph.take_slot() {
-            // SAFETY: the graph has just given this place to the caller alone (N4), and its row was published
-            // when it was first used.
-            let row = unsafe { self.rows.rewrite(node) };
-            // SAFETY: as above.
-            let kind = unsafe { self.fill_place(node, row, key, fill) };
-            match kind {
-                Ok(kind) => self.keys.show(node, kind),
-                Err(error) => {
-                    self.give_up(RowId { node, generation: self.graph.generation(node) });
-                    return Err(error);
-                }
-            }
-            RowId { node, generation: self.graph.generation(node) }
+            // SAFETY: the graph has just given this place to the caller alone (N4).
+            unsafe { self.fill_again(node, key, fill) }?
         } else {
             let mut claim = self.rows.claim()?;
             let node = claim.id();
@@ -453,6 +449,32 @@ impl Index {
         Ok(id)
     }
 
+    /// Fills a place that a removed row left, or gives it back.
+    ///
+    /// # Safety
+    /// The graph has given the place to the caller alone.
+    pub(crate) unsafe fn fill_again(
+        &self,
+        node: NodeId,
+        key: Option<KeyRef<'_>>,
+        fill: impl FnOnce(&mut [f32]),
+    ) -> Result<RowId, InsertError> {
+        let id = RowId { node, generation: self.graph.generation(node) };
+        // SAFETY: the caller's promise; the row was published when its place was first used.
+        let row = unsafe { self.rows.rewrite(node) };
+        // SAFETY: as above.
+        match unsafe { self.fill_place(node, row, key, fill) } {
+            Ok(kind) => {
+                self.keys.show(node, kind);
+                Ok(id)
+            }
+            Err(error) => {
+                self.give_up(id);
+                Err(error)
+            }
+        }
+    }
+
     /// Writes all that belongs to a row.
     ///
     /// # Safety
@@ -465,10 +487,6 @@ impl Index {
         fill: impl FnOnce(&mut [f32]),
     ) -> Result<Kind, InsertError> {
         fill(row);
-        if self.metric == Metric::Cosine && !normalize(row) {
-            // Before the row is published, so whoever meets the row knows.
-            self.has_zero_row.store(true, Ordering::Release);
-        }
         if let Some(codes) = &self.codes {
             // SAFETY: the caller's promise.
             SCRATCH.with_borrow_mut(|(_, buffer)| unsafe { codes.encode(node, row, buffer) })?;

@@ -2,6 +2,7 @@
 
 mod builder;
 mod codes;
+mod compact;
 mod directory;
 mod filter;
 mod flat;
@@ -23,7 +24,7 @@ pub use flat::{FlatRows, exact};
 pub use ids::{Key, KeyRef, RowId};
 pub use index::{FillError, Index, InsertError};
 pub use info::{IndexReport, Info, MemoryInfo};
-pub use orthant_graph::{Fault, FilterMode, NodeId, Report};
+pub use orthant_graph::{Advice, Fault, FilterMode, NodeId, Quality, Report};
 pub use orthant_kernels::Metric;
 pub use pinned::Pinned;
 pub use recall::recall_at_k;

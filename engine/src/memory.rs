@@ -16,6 +16,11 @@ unsafe impl Memory for RegionMemory {
     fn ensure(&self, bytes: usize) -> Result<(), MemoryError> {
         self.0.ensure(bytes).map_err(|_| MemoryError { asked: bytes, capacity: self.0.capacity() })
     }
+
+    fn release(&self, range: std::ops::Range<usize>) {
+        // SAFETY: the graph, their only user, does not need the bytes.
+        unsafe { self.0.discard(range) };
+    }
 }
 
 /// Hands a region to the graph.

@@ -13,7 +13,7 @@ use orthant_storage::{MemoryOptions, RowArena};
 
 use crate::codes::{Codes, code_stride};
 use crate::directory::Directory;
-use crate::index::{Index, InsertError, SCRATCH};
+use crate::index::{Index, InsertError};
 use crate::memory::graph_memory;
 
 impl Index {
@@ -39,10 +39,7 @@ impl Index {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn optimize(&mut self) -> Result<(), InsertError> {
-        let space = self.space();
-        SCRATCH
-            .with_borrow_mut(|(scratch, _)| self.graph.settle(&space, scratch))
-            .map_err(orthant_graph::InsertError::from)?;
+        self.settle_graph()?;
         let count = self.rows.len();
         self.graph.settle(&self.space(), &mut Scratch::new()).map_err(orthant_graph::InsertError::from)?;
         let mut order = self.graph.depth_first_order();

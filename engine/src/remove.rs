@@ -12,6 +12,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use orthant_graph::Updated;
 use orthant_pool::{CancelToken, PoolError};
 
 use crate::directory::Claim;
@@ -155,5 +156,29 @@ impl Index {
             self.give_up(new);
             error.into()
         })
+    }
+
+    /// As [`replace_row`](Self::replace_row) for a copy of the same row: if `old` was removed meanwhile, so is the copy.
+    pub(crate) fn replace_moved(&self, old: RowId, new: RowId) -> Result<RowId, InsertError> {
+        let space = self.space();
+        let level = self.levels.level(new.node);
+        let updated = SCRATCH.with_borrow_mut(|(scratch, _)| {
+            self.graph.update((old.node, old.generation), new.node, level, &space, scratch)
+        });
+        match updated {
+            Ok(Updated::Replaced) => Ok(new),
+            Ok(Updated::Inserted) => {
+                let space = self.space();
+                // Whoever found it by its key may have removed it: then there is nothing left to do.
+                let _ = SCRATCH.with_borrow_mut(|(scratch, _)| {
+                    self.graph.remove(new.node, new.generation, &space, scratch)
+                });
+                Ok(new)
+            }
+            Err(error) => {
+                self.give_up(new);
+                Err(error.into())
+            }
+        }
     }
 }

@@ -24,7 +24,7 @@ use crate::builder::{MAX_DIM, Quantization};
 use crate::codes::{Codes, CodesError, code_stride};
 use crate::directory::Directory;
 use crate::ids::KeyRef;
-use crate::index::{Index, SCRATCH, Workers};
+use crate::index::{Index, Workers};
 use crate::keys::{CompactKeys, KeyMode, Keys, SavedKeys};
 use crate::memory::boxed;
 use crate::space::RowKernels;
@@ -102,7 +102,7 @@ pub enum SaveError {
         /// Where it was to be saved.
         path: PathBuf,
         /// What the graph said.
-        source: orthant_graph::MemoryError,
+        source: crate::InsertError,
     },
     /// The file could not be written.
     #[error(transparent)]
@@ -209,7 +209,7 @@ impl Index {
         let busy = || SaveError::Busy { path: path.to_path_buf() };
         let before = self.writes.quiet().ok_or_else(busy)?;
         let mut writer = FileWriter::create(path, KIND, FORMAT_VERSION)?;
-        self.settle_graph(path)?;
+        self.settle_graph().map_err(|source| SaveError::Graph { path: path.to_path_buf(), source })?;
         let graph = self.graph.dense();
         // Should a write begin now, the file is not kept, and under the pin nothing that is live here is overwritten.
         let _pin = self.graph.pin();
@@ -251,13 +251,6 @@ impl Index {
             return Err(busy());
         }
         Ok(writer.finish()?)
-    }
-
-    /// Lets the graph finish what removals left to be done, so that its tables name only what is in.
-    fn settle_graph(&self, path: &Path) -> Result<(), SaveError> {
-        let space = self.space();
-        let settled = SCRATCH.with_borrow_mut(|(scratch, _)| self.graph.settle(&space, scratch));
-        settled.map_err(|source| SaveError::Graph { path: path.to_path_buf(), source })
     }
 
     /// The rows of `nodes` with their padding.

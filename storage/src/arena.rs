@@ -194,6 +194,17 @@ impl<T: Pod + Send + Sync> RowArena<T> {
         unsafe { std::slice::from_raw_parts_mut(first, self.layout.dim()) }
     }
 
+    /// Gives the system back the memory of rows that are to be [`rewrite`](Self::rewrite)d before they are read
+    /// again, as far as whole pages go.
+    ///
+    /// # Safety
+    /// As for [`rewrite`](Self::rewrite), for all of `rows`.
+    pub unsafe fn discard(&self, rows: std::ops::Range<usize>) {
+        let row_bytes = self.layout.row_bytes::<T>();
+        // SAFETY: the caller's promise.
+        unsafe { self.region.discard(rows.start * row_bytes..rows.end * row_bytes) };
+    }
+
     /// All whole rows with their padding, `[len × stride]`. Where rows are given back and written again,
     /// only for callers that know that none is being written.
     #[inline]

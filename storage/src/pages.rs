@@ -434,6 +434,20 @@ impl Region {
         Ok(())
     }
 
+    /// Gives the system back the memory behind `range` (bytes), as far as whole pages go. The bytes stay
+    /// committed: they read as zeros, or in a mapped region as the file, until they are written again.
+    ///
+    /// # Safety
+    /// Nobody needs what the bytes hold, and nobody reads or writes them during the call.
+    pub unsafe fn discard(&self, range: std::ops::Range<usize>) {
+        let page = os::page_size();
+        let from = round_up(range.start, page);
+        let to = range.end.min(self.committed()) / page * page;
+        if from < to {
+            self.reservation.discard(from, to);
+        }
+    }
+
     /// Whether the next step should be a whole number of huge pages also at the very start.
     fn is_huge(&self, growth: &Growth) -> bool {
         self.asked != PageKind::Small && !growth.is_start_small

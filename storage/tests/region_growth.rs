@@ -199,3 +199,24 @@ fn an_estimate_is_within_a_tenth_of_what_is_used() {
         }
     }
 }
+
+#[test]
+fn discarded_bytes_are_given_back_and_stay_usable() {
+    let region = Region::reserve(&MemoryOptions { huge_pages: false, ..capped(MIB) }).expect("address space");
+    region.ensure(MIB).expect("memory");
+    // SAFETY: committed, and only this thread touches the region.
+    let bytes = unsafe { std::slice::from_raw_parts_mut(region.as_ptr(), MIB) };
+    bytes.fill(7);
+    let before = region.pages().resident_bytes;
+    // SAFETY: nobody needs them, nobody else has the region.
+    unsafe { region.discard(5000..900_000) };
+    // SAFETY: as above.
+    let bytes = unsafe { std::slice::from_raw_parts_mut(region.as_ptr(), MIB) };
+    assert!(bytes[..5000].iter().chain(&bytes[900_000..]).all(|&byte| byte == 7), "only whole pages go");
+    if IS_LINUX {
+        assert!(region.pages().resident_bytes + 800_000 < before, "{before} before");
+        assert_eq!(bytes[450_000], 0);
+    }
+    bytes[450_000] = 9;
+    assert_eq!(bytes[450_000], 9);
+}

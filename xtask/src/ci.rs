@@ -40,6 +40,12 @@ pub(crate) fn run() -> Result<bool> {
             )
         }),
         Step::new("recall floor", recall_floor),
+        Step::new("stress", || {
+            let stress =
+                ["run", "--release", "--package", "orthant-cli", "--bin", "orthant", "--", "bench", "stress"];
+            // A third of a minute; ten minutes, for a change to the graph's protocols, by the same command.
+            succeeds(cargo(stress).args(["--minutes", "0.33"]))
+        }),
     ]))
 }
 

@@ -225,3 +225,55 @@ fn every_command_has_help_with_examples() {
     }
     assert!(folder.orthant("--help").ok().contains("Exit codes"));
 }
+
+#[test]
+fn churn_is_measured_against_a_fresh_build() {
+    let folder = folder();
+    for (pattern, codes) in [("random", "none"), ("sliding", "sq8"), ("clustered", "none")] {
+        let line = format!(
+            "bench churn --data . --metric l2 --turnover 1.5 --pattern {pattern} --quantization {codes} --json"
+        );
+        let churn = folder.orthant(&line).json();
+        assert_eq!(
+            (&churn["n"], &churn["live"], &churn["validate"]),
+            (&2000.into(), &1000.into(), &"ok".into())
+        );
+        assert!(number(&churn["replaced"]) >= 1500.0 && churn["pattern"] == pattern, "{churn}");
+        let lost = number(&churn["recall_fresh"]) - number(&churn["recall_after"]);
+        assert!(lost < 0.03 && number(&churn["recall_fresh"]) > 0.8, "{churn}");
+        assert!(number(&churn["self_found"]) > 0.98, "{churn}");
+        assert!(
+            number(&churn["delete_to_insert_cost"]) > 0.0 && number(&churn["rss_ratio"]) > 0.0,
+            "{churn}"
+        );
+    }
+    let table = folder.orthant("bench churn --data . --metric l2 --turnover 0.1").ok();
+    assert!(table.contains("after churn") && table.contains("of an insert"), "{table}");
+}
+
+#[test]
+fn searches_are_timed_beside_inserts() {
+    let folder = folder();
+    let ran = folder.orthant("bench mixed --data . --metric l2 --seconds 0.4 --json");
+    if ran.code == Some(2) && ran.stderr.contains("takes two cores") {
+        return; // Where only one is allowed there is nothing to measure.
+    }
+    let mixed = ran.json();
+    assert_eq!(mixed["validate"], "ok");
+    for figure in ["p99_idle_us", "p99_inserting_us", "inserts_per_s"] {
+        assert!(number(&mixed[figure]) > 0.0, "{figure}: {mixed}");
+    }
+}
+
+#[test]
+fn five_threads_leave_a_sound_index() {
+    let folder = Folder::new();
+    let ran = folder.orthant("bench stress --minutes 0.02 --rows 2000 --dim 8 --json");
+    let stress: Value = serde_json::from_str(ran.stdout.lines().last().unwrap()).unwrap();
+    assert_eq!(stress["validate"], "ok", "{}", ran.stderr);
+    for count in ["inserted", "removed", "updated", "searched"] {
+        assert!(number(&stress[count]) > 0.0, "{count}: {stress}");
+    }
+    // So short a run in so small an index is not judged by its recall.
+    assert!(ran.code == Some(0) || ran.stderr.contains("recall@10"), "{}", ran.stderr);
+}

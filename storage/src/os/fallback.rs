@@ -72,6 +72,8 @@ impl Reservation {
 
     pub(crate) fn collapse(&self, _from: usize, _to: usize) {}
 
+    pub(crate) fn discard(&self, _from: usize, _to: usize) {}
+
     pub(crate) fn with_hugetlb(self, _bytes: usize) -> Result<Reservation, i32> {
         Err(ENOMEM)
     }

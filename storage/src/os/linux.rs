@@ -135,6 +135,15 @@ impl Reservation {
         unsafe { libc::madvise(start, to - from, MADV_COLLAPSE) };
     }
 
+    /// Gives the pages of `from..to` (whole pages) back; they read as zeros, or as the file they were mapped
+    /// from, when they are touched again.
+    pub(crate) fn discard(&self, from: usize, to: usize) {
+        let start = self.at(from, to);
+        // SAFETY: the pages lie inside the reservation, and the caller of `Region::discard` guarantees that
+        // nobody needs what is in them. Where the system refuses nothing has changed.
+        unsafe { libc::madvise(start, to - from, libc::MADV_DONTNEED) };
+    }
+
     /// Backs the first `bytes` (a multiple of 2 MiB) by pages of the administrator's huge page pool
     /// and opens them. `Err` gives the reservation up: the kernel may have left a hole in it.
     pub(crate) fn with_hugetlb(self, bytes: usize) -> Result<Reservation, i32> {
