@@ -9,7 +9,7 @@
 //! * **F1** For a [`light`](Fences::light) and a [`heavy`](Fences::heavy) fence of the same [`Fences`], one comes
 //!   first: either what was written before the light one is seen after the heavy one, or the reverse.
 //!
-//! Where the system has no `membarrier`, and under loom, both are `fence(SeqCst)`: the same guarantee, for about 7 ns
+//! Where the system has no `membarrier`, and under loom and Miri, both are `fence(SeqCst)`: the same guarantee, for about 7 ns
 //! more a task.
 
 use crate::sync::{Ordering, fence};
@@ -47,7 +47,7 @@ impl Fences {
     }
 }
 
-#[cfg(all(target_os = "linux", not(loom)))]
+#[cfg(all(target_os = "linux", not(loom), not(miri)))]
 mod membarrier {
     fn call(command: libc::membarrier_cmd) -> bool {
         // SAFETY: the call takes two numbers and touches no memory of ours.
@@ -65,7 +65,7 @@ mod membarrier {
     }
 }
 
-#[cfg(not(all(target_os = "linux", not(loom))))]
+#[cfg(not(all(target_os = "linux", not(loom), not(miri))))]
 mod membarrier {
     pub(super) fn register() -> bool {
         false

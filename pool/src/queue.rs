@@ -8,17 +8,18 @@
 //! * **Q2** "Empty" is only said when it was so at some moment during the call: a lost race is tried
 //!   again here and never reported.
 //!
-//! `crossbeam-deque` does not run under loom. There, a locked `VecDeque` with the same surface stands
-//! in, so the models check what is built *around* the queues and take the queues themselves as given.
+//! `crossbeam-deque` does not run under loom, nor under Miri for its casts from integers to pointers. There, a
+//! locked `VecDeque` with the same surface stands in, so they check what is built *around* the queues and take the
+//! queues themselves as given.
 //!
 //! Cost: a push is a plain store; a pop costs one full fence; a steal one compare-and-swap.
 
-#[cfg(not(loom))]
+#[cfg(not(any(loom, miri)))]
 pub(crate) use deque::{Injector, Local, Remote};
-#[cfg(loom)]
+#[cfg(any(loom, miri))]
 pub(crate) use stand_in::{Injector, Local, Remote};
 
-#[cfg(not(loom))]
+#[cfg(not(any(loom, miri)))]
 mod deque {
     use crossbeam_deque as theirs;
     use theirs::Steal;
@@ -104,7 +105,7 @@ mod deque {
     }
 }
 
-#[cfg(loom)]
+#[cfg(any(loom, miri))]
 mod stand_in {
     use std::collections::VecDeque;
 

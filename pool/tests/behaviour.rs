@@ -64,6 +64,7 @@ fn a_scope_without_tasks_returns() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes minutes")]
 fn nested_scopes_and_joins_do_not_lock_up_one_worker() {
     fn nest(pool: &Pool, depth: usize, leaves: &AtomicUsize) {
         if depth == 0 {
@@ -144,7 +145,7 @@ fn a_panic_in_the_body_waits_for_the_tasks_that_borrow() {
 #[test]
 fn join_carries_the_panic_of_either_side() {
     let pool = pool(2);
-    for _ in 0..100 {
+    for _ in 0..if cfg!(miri) { 3 } else { 100 } {
         let first = catch_unwind(AssertUnwindSafe(|| pool.join(|| panic!("a"), || 1))).unwrap_err();
         assert_eq!(message(&*first), "a");
         let second = catch_unwind(AssertUnwindSafe(|| pool.join(|| 1, || panic!("b")))).unwrap_err();
