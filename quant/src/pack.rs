@@ -23,14 +23,33 @@ pub(crate) fn pack(codes: &[u8], bits: usize, out: &mut [u8]) {
     }
 }
 
+/// One run of dimensions: bytes shifted by a constant, which is what vectors of bytes can be.
+#[inline(always)]
+fn run<const SHIFT: u32, const MASK: u8>(packed: &[u8], out: &mut [u8]) {
+    for (out, &byte) in out.iter_mut().zip(packed) {
+        *out = byte >> SHIFT & MASK;
+    }
+}
+
 multiversion! {
     /// Unpacks one code per dimension into `out`.
     fn unpack_body(packed: &[u8], bits: usize, out: &mut [u8]) -> () {
-        let mask = (1u8 << bits) - 1;
         for (part, out) in out.chunks_mut(packed.len().max(1)).enumerate() {
-            let shift = (bits * part) as u32 & 7;
-            for (out, &byte) in out.iter_mut().zip(packed) {
-                *out = byte >> shift & mask;
+            match (bits, part) {
+                (4, 0) => run::<0, 0x0f>(packed, out),
+                (4, _) => run::<4, 0x0f>(packed, out),
+                (2, 0) => run::<0, 0x03>(packed, out),
+                (2, 1) => run::<2, 0x03>(packed, out),
+                (2, 2) => run::<4, 0x03>(packed, out),
+                (2, _) => run::<6, 0x03>(packed, out),
+                (_, 0) => run::<0, 0x01>(packed, out),
+                (_, 1) => run::<1, 0x01>(packed, out),
+                (_, 2) => run::<2, 0x01>(packed, out),
+                (_, 3) => run::<3, 0x01>(packed, out),
+                (_, 4) => run::<4, 0x01>(packed, out),
+                (_, 5) => run::<5, 0x01>(packed, out),
+                (_, 6) => run::<6, 0x01>(packed, out),
+                (_, _) => run::<7, 0x01>(packed, out),
             }
         }
     }

@@ -55,7 +55,11 @@ impl<'a> Probe<'a> {
         let mut distances = vec![0.0; count];
         let bounds = queries.chunks_exact(dim).map(|query| {
             kernel.rows(query, rows, dim, &mut distances);
-            *distances.select_nth_unstable_by(k - 1, f32::total_cmp).1
+            let mut order: Vec<(f32, usize)> = distances.iter().copied().zip(0..).collect();
+            order.select_nth_unstable_by(k - 1, |a, b| a.0.total_cmp(&b.0));
+            // By pairs, as candidates are compared with it later: batches may round otherwise.
+            let exact = |&(_, row): &(f32, usize)| kernel.pair(query, &rows[row * dim..][..dim]);
+            order[..k].iter().map(exact).fold(f32::NEG_INFINITY, f32::max)
         });
         let bounds = bounds.collect();
         Ok(Self { metric, dim, rows, queries, kernel, k, bounds })

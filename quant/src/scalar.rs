@@ -331,15 +331,20 @@ multiversion! {
     /// Σ (value − step · code)², or Σ value · code.
     fn sum_16(values: &[f32], steps: &[f32], code: &[u8], is_l2: bool) -> f32 {
         let mut sums = [0.0f32; 16];
-        let words = code.as_chunks::<2>().0;
-        for start in (0..values.len()).step_by(16) {
-            let lanes = (values.len() - start).min(16);
-            for lane in 0..lanes {
-                let at = start + lane;
-                let level = f32::from(u16::from_le_bytes(words[at]));
-                let off = values[at] - steps[at] * level;
-                sums[lane] += if is_l2 { off * off } else { values[at] * level };
+        let (value_chunks, values) = values.as_chunks::<16>();
+        let (step_chunks, steps) = steps.as_chunks::<16>();
+        let (code_chunks, codes) = code.as_chunks::<32>();
+        for ((values, steps), codes) in value_chunks.iter().zip(step_chunks).zip(code_chunks) {
+            for lane in 0..16 {
+                let level = f32::from(u16::from_le_bytes([codes[2 * lane], codes[2 * lane + 1]]));
+                let off = values[lane] - steps[lane] * level;
+                sums[lane] += if is_l2 { off * off } else { values[lane] * level };
             }
+        }
+        for ((&value, &step), two) in values.iter().zip(steps).zip(codes.as_chunks::<2>().0) {
+            let level = f32::from(u16::from_le_bytes(*two));
+            let off = value - step * level;
+            sums[0] += if is_l2 { off * off } else { value * level };
         }
         sums.iter().sum()
     }

@@ -303,3 +303,19 @@ fn payloads_are_whole_cache_lines() {
     assert_eq!(EdgeCodes::new(EdgeConfig::new(Metric::L2, 128)).unwrap().payload_bytes(), 640);
     assert_eq!(EdgeCodes::new(EdgeConfig::new(Metric::L2, 384)).unwrap().payload_bytes(), 1664);
 }
+
+#[test]
+fn sixteen_bits_are_enough_for_factors() {
+    for dim in [128, 384] {
+        let (query, node, neighbors) = scene(dim, 32, 21);
+        for bits in [1, 2, 4] {
+            let deviation = |factors| {
+                let config = EdgeConfig { bits, factors, ..EdgeConfig::new(Metric::L2, dim) };
+                errors(config, &query, &node, &neighbors).1
+            };
+            let ratio = deviation(EdgeFactors::F16) / deviation(EdgeFactors::F32);
+            println!("dim {dim} bits {bits}: {ratio:.4}");
+            assert!((ratio - 1.0).abs() < 0.01, "{ratio} at {dim}, {bits} bits");
+        }
+    }
+}
