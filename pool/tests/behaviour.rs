@@ -280,6 +280,7 @@ fn a_zero_byte_ends_the_name() {
 
 #[cfg(target_os = "linux")]
 #[test]
+#[cfg_attr(miri, ignore = "miri has no sched_getcpu")]
 fn pinned_workers_stay_where_they_were_put() {
     // SAFETY: no arguments; returns the number of the core the thread runs on.
     let current = || unsafe { libc::sched_getcpu() } as usize;
