@@ -79,7 +79,10 @@ pub(crate) struct TileSides {
     norms: Option<(*const i32, *const i32)>,
 }
 
+/// `(sides)`, see [`dots`].
 type TilesFn = unsafe fn(TileSides);
+/// `(dim, rows, stride, count, packed)`, see [`pack`].
+type PackFn = fn(usize, &[u8], usize, usize, &mut [u8]);
 
 /// Inner products and squared distances of every vector of one set of `u8` vectors with every one of another.
 ///
@@ -112,7 +115,7 @@ pub struct TileKernel {
     dim: usize,
     lanes: usize,
     group: usize,
-    cell: fn(u32) -> u32,
+    pack: PackFn,
     tiles: TilesFn,
 }
 
@@ -154,7 +157,7 @@ impl TileKernel {
     }
 
     fn of<P: Panel>(isa: Isa, dim: usize, tiles: TilesFn) -> Self {
-        Self { isa, dim, lanes: P::LANES, group: P::GROUP, cell: P::cell, tiles }
+        Self { isa, dim, lanes: P::LANES, group: P::GROUP, pack: pack::<P>, tiles }
     }
 
     /// Elements per vector.
@@ -188,25 +191,7 @@ impl TileKernel {
     pub fn pack(&self, rows: &[u8], stride: usize, count: usize, packed: &mut [u8]) {
         check_rows(self.dim, self.dim, rows.len(), stride, count);
         assert_eq!(packed.len(), self.packed_bytes(count), "the packed vectors take `packed_bytes`");
-        if packed.is_empty() {
-            return;
-        }
-        for (panel, cells) in packed.chunks_exact_mut(self.panel_bytes()).enumerate() {
-            for lane in 0..self.lanes {
-                let vector = panel * self.lanes + lane;
-                let row = if vector < count { &rows[vector * stride..][..self.dim] } else { &[] };
-                let slots = cells.chunks_exact_mut(CELL).skip(lane).step_by(self.lanes);
-                let mut groups = row.chunks(self.group);
-                for slot in slots {
-                    // Dimensions that are not there are zeros on the left, whatever they are here.
-                    let bytes = groups.next().map_or(0, |group| match *group {
-                        [a, b, c, d] => u32::from_le_bytes([a, b, c, d]),
-                        ref part => low_bytes(part),
-                    });
-                    slot.copy_from_slice(&(self.cell)(bytes).to_le_bytes());
-                }
-            }
-        }
+        (self.pack)(self.dim, rows, stride, count, packed);
     }
 
     /// Σ vᵢ² of each row.
@@ -312,6 +297,38 @@ impl TileKernel {
 impl core::fmt::Debug for TileKernel {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("TileKernel").field("dim", &self.dim).field("isa", &self.isa).finish()
+    }
+}
+
+/// Packs `count` rows for `P` (G1). `packed` has whole panels, enough for them.
+fn pack<P: Panel>(dim: usize, rows: &[u8], stride: usize, count: usize, packed: &mut [u8]) {
+    let (whole, rest) = (dim / P::GROUP, dim % P::GROUP);
+    let panel_bytes = dim.div_ceil(P::GROUP) * P::LANES * CELL;
+    if panel_bytes == 0 {
+        return;
+    }
+    for (panel, cells) in packed.chunks_exact_mut(panel_bytes).enumerate() {
+        if (panel + 1) * P::LANES > count {
+            // Of vectors and dimensions that are not there no sum is looked at.
+            cells.fill(0);
+        }
+        for lane in 0..P::LANES.min(count - panel * P::LANES) {
+            let row = &rows[(panel * P::LANES + lane) * stride..][..dim];
+            let mut slots = cells.chunks_exact_mut(CELL).skip(lane).step_by(P::LANES);
+            let groups = row.chunks_exact(P::GROUP);
+            for (group, slot) in groups.zip(slots.by_ref().take(whole)) {
+                let bytes = match *group {
+                    [a, b, c, d] => u32::from_le_bytes([a, b, c, d]),
+                    [a, b] => u32::from_le_bytes([a, b, 0, 0]),
+                    _ => low_bytes(group),
+                };
+                slot.copy_from_slice(&P::cell(bytes).to_le_bytes());
+            }
+            // Behind the last dimension the left side is zero, whatever stands here.
+            if let (Some(slot), true) = (slots.next(), rest > 0) {
+                slot.copy_from_slice(&P::cell(low_bytes(&row[dim - rest..])).to_le_bytes());
+            }
+        }
     }
 }
 

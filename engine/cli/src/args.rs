@@ -4,6 +4,7 @@
 //! an error can name the file they do not fit.
 
 mod bench;
+mod db;
 
 use std::path::PathBuf;
 
@@ -11,6 +12,10 @@ use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use bench::{BenchArgs, BenchKind, ChurnArgs, MixedArgs, Pattern, StressArgs, SweepArgs};
+pub(crate) use db::{
+    CollectionArgs, CrashArgs, CreateArgs, DbArgs, DbCommand, DeleteArgs, FilterArgs, FindArgs, FlushName,
+    ImportArgs, IngestArgs, PlaceArgs, RowsArgs, ScrollArgs, SnapshotAction, SnapshotArgs, UpsertArgs,
+};
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -52,6 +57,8 @@ pub(crate) enum Command {
     Bench(Box<BenchArgs>),
     /// Convert a file of vectors to another format
     Convert(ConvertArgs),
+    /// Durable collections: write, filter, search, versions, upkeep
+    Db(Box<DbArgs>),
 }
 
 /// How near two vectors are.

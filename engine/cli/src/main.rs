@@ -44,6 +44,7 @@ fn main() -> ExitCode {
         Command::Exact(args) => commands::exact::run(args),
         Command::Bench(args) => commands::bench::run(args),
         Command::Convert(args) => commands::convert::run(args),
+        Command::Db(args) => commands::db::run(args),
     });
     match outcome {
         Ok(Ok(())) => ExitCode::SUCCESS,

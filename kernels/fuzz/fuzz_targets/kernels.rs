@@ -5,7 +5,7 @@
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use orthant_kernels::{CodeKernel, Kernel, Metric, available_isas, reference};
+use orthant_kernels::{BitKernel, BitMetric, CodeKernel, Kernel, Metric, TileKernel, available_isas, reference};
 
 #[derive(Debug, Arbitrary)]
 struct Batch {
@@ -38,9 +38,41 @@ fuzz_target!(|batch: Batch| {
         for (&id, &found) in ids.iter().zip(&out) {
             check(metric, &batch.query, row(id as usize), found);
         }
+        let mut out = vec![0.0; 3 * rows];
+        let queries: Vec<f32> = batch.query.iter().cycle().take(3 * dim).copied().collect();
+        kernel.matrix(&queries, dim, 3, base, stride, &mut out);
+        for (at, &found) in out.iter().enumerate() {
+            check(metric, &batch.query, row(at % rows), found);
+        }
         codes(&batch, isa);
+        bytes(&batch.ids, metric, isa);
     }
 });
+
+/// The two halves of `bytes` under everything that takes bytes.
+fn bytes(bytes: &[u8], metric: Metric, isa: orthant_kernels::Isa) {
+    let dim = bytes.len() / 2;
+    let (a, b) = (bytes[..dim].to_vec(), bytes[dim..2 * dim].to_vec());
+    let wide = |bytes: &[u8]| -> Vec<f32> { bytes.iter().map(|&byte| f32::from(byte)).collect() };
+    let kernel = Kernel::<u8>::between_with_isa(metric, dim, isa).expect("available");
+    check(metric, &wide(&a), &wide(&b), kernel.pair(&a, &b));
+    let signed = |bytes: &[u8]| -> Vec<i8> { bytes.iter().map(|&byte| byte as i8).collect() };
+    let wide = |bytes: &[i8]| -> Vec<f32> { bytes.iter().map(|&byte| f32::from(byte)).collect() };
+    let (c, d) = (signed(&a), signed(&b));
+    let kernel = Kernel::<i8>::between_with_isa(metric, dim, isa).expect("available");
+    check(metric, &wide(&c), &wide(&d), kernel.pair(&c, &d));
+    let kernel = BitKernel::with_isa(BitMetric::Hamming, dim, isa).expect("available");
+    assert_eq!(f64::from(kernel.pair(&a, &b)), reference::hamming(&a, &b) as f64);
+    let kernel = BitKernel::with_isa(BitMetric::Jaccard, dim, isa).expect("available");
+    assert!((f64::from(kernel.pair(&a, &b)) - reference::jaccard(&a, &b)).abs() <= f64::from(f32::EPSILON));
+    let kernel = TileKernel::with_isa(dim, isa).expect("available");
+    let mut packed = vec![0; kernel.packed_bytes(1)];
+    kernel.pack(&b, dim, 1, &mut packed);
+    let mut product = [0];
+    kernel.dots(&a, dim, 1, &packed, 1, &mut product, 1);
+    let exact: i32 = a.iter().zip(&b).map(|(&a, &b)| i32::from(a) * i32::from(b)).sum();
+    assert_eq!(product, [exact]);
+}
 
 /// Finite vectors whose terms stay in range have a distance within the bound; others may have any.
 fn check(metric: Metric, a: &[f32], b: &[f32], found: f32) {

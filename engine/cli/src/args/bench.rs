@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::{GraphArgs, MetricName, from_to};
+use super::{CrashArgs, FilterArgs, GraphArgs, IngestArgs, MetricName, from_to};
 
 /// `orthant bench`
 #[derive(Debug, Args)]
@@ -41,6 +41,12 @@ pub(crate) enum BenchKind {
     Mixed(MixedArgs),
     /// Insert, remove, exchange and search from five threads at once, then check everything
     Stress(StressArgs),
+    /// Kill a process that writes a durable collection, again and again, and look for what it was promised
+    Crash(CrashArgs),
+    /// Recall and speed of filtered searches of a collection
+    Filter(FilterArgs),
+    /// How fast rows are written durably
+    Ingest(IngestArgs),
 }
 
 /// `orthant bench` without a kind: recall against speed.

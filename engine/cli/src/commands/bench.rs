@@ -11,6 +11,9 @@
 //! * **B3** The beam width in effect is `max(ef, k)`; ids come from an untimed pass before.
 
 mod churn;
+mod crash;
+mod filter;
+mod ingest;
 mod live;
 mod mixed;
 mod stress;
@@ -69,6 +72,9 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
         Some(BenchKind::Churn(args)) => churn::run(args),
         Some(BenchKind::Mixed(args)) => mixed::run(args),
         Some(BenchKind::Stress(args)) => stress::run(args),
+        Some(BenchKind::Crash(args)) => crash::run(args),
+        Some(BenchKind::Filter(args)) => filter::run(args),
+        Some(BenchKind::Ingest(args)) => ingest::run(args),
     }
 }
 

@@ -3,6 +3,7 @@
 pub(crate) mod bench;
 pub(crate) mod build;
 pub(crate) mod convert;
+pub(crate) mod db;
 pub(crate) mod exact;
 pub(crate) mod info;
 pub(crate) mod search;

@@ -1,0 +1,148 @@
+//! `orthant bench filter`: recall and speed of filtered searches, by how many rows match and how that goes with the query.
+
+use std::time::Instant;
+
+use anyhow::ensure;
+use orthant_engine::{FlatRows, exact};
+use orthant_store::{Database, FieldType, Filter, Found, Options, Row, Schema, SearchRequest, Tenant, field};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::args::FilterArgs;
+use crate::output::Output;
+use crate::progress::Progress;
+use crate::vectors::Vectors;
+
+const K: usize = 10;
+
+/// Shares of rows that match, in percent.
+const SELECTIVITIES: [f64; 7] = [50.0, 10.0, 5.0, 1.0, 0.3, 0.1, 0.01];
+
+/// One measurement.
+#[derive(Debug, Serialize)]
+struct Line {
+    selectivity: f64,
+    correlation: &'static str,
+    recall: f64,
+    /// Searches with fewer results than there were to find.
+    short: usize,
+    qps: f64,
+    qps_unfiltered: f64,
+    qps_scan: f64,
+}
+
+/// Runs the command.
+pub(super) fn run(args: &FilterArgs) -> anyhow::Result<()> {
+    let output = Output::new(args.json);
+    let metric = super::metric(&args.data, args.metric)?;
+    let most = if args.limit == 0 { usize::MAX } else { args.limit };
+    let base = Vectors::open_first(&super::find(&args.data, "base")?, most, 0)?;
+    let queries = Vectors::open(&super::find(&args.data, "query")?, 0)?;
+    let (n, dim) = (base.rows(), base.dim());
+    let row_of = |row: usize| &base.values()[row * dim..(row + 1) * dim];
+
+    // `near` is a row's place in the order of distance from one row: a filter on it takes a region. `any` is drawn.
+    let flat = FlatRows { data: base.values(), dim, stride: dim };
+    let order = exact(metric, flat, row_of(n / 2), n, None, &|_| ())?;
+    let mut near = vec![0; n];
+    for (place, &row) in order.nodes.iter().enumerate() {
+        near[row as usize] = place;
+    }
+    let flat = FlatRows { data: queries.values(), dim, stride: dim };
+    let query_order = exact(metric, flat, row_of(n / 2), queries.rows(), None, &|_| ())?.nodes;
+    let count = args.queries.min(queries.rows() / 3).max(1);
+    let vector = |query: u32| queries.values()[query as usize * dim..(query as usize + 1) * dim].to_vec();
+    let nearest: Vec<Vec<f32>> = query_order[..count].iter().map(|&query| vector(query)).collect();
+    let farthest: Vec<Vec<f32>> = query_order.iter().rev().take(count).map(|&query| vector(query)).collect();
+    let any: Vec<Vec<f32>> =
+        (0..count).map(|place| vector((place * queries.rows() / count) as u32)).collect();
+
+    let dir = tempfile::tempdir()?;
+    let database = Database::create(dir.path().join("filter"), Options::default())?;
+    let schema =
+        Schema::new(dim, metric).with_field("any", FieldType::Integer).with_field("near", FieldType::Integer);
+    let tenant = database.create_collection("rows", schema)?.only();
+    let progress = Progress::start("writing", n);
+    for first in (0..n).step_by(1000) {
+        let batch = (first..(first + 1000).min(n)).map(|row| {
+            let drawn = (row as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
+            let payload = json!({"any": (drawn as usize * n) >> 24, "near": near[row]});
+            Ok(Row::new(row as u64, row_of(row)).with_payload(payload)?)
+        });
+        tenant.upsert_batch(batch.collect::<anyhow::Result<Vec<_>>>()?)?;
+        progress.set(first);
+    }
+    progress.finish();
+    let linking = Progress::start("linking", 1);
+    database.settle()?;
+    linking.finish();
+
+    let mut lines = Vec::new();
+    for (correlation, name, queries) in
+        [("none", "any", &any), ("positive", "near", &nearest), ("negative", "near", &farthest)]
+    {
+        let (_, qps_unfiltered) = timed(&tenant, queries, |query| SearchRequest::new(query, K).ef(args.ef))?;
+        for selectivity in SELECTIVITIES {
+            let bound = ((n as f64 * selectivity / 100.0).round() as i64).max(1);
+            let filter: Filter = field(name).lt(bound);
+            let matches = tenant.count(Some(&filter))? as usize;
+            let request = |query: Vec<f32>| SearchRequest::new(query, K).ef(args.ef).filter(filter.clone());
+            let (found, qps) = timed(&tenant, queries, request)?;
+            let (truth, qps_scan) = timed(&tenant, queries, |query| request(query).exact())?;
+            let wanted = K.min(matches);
+            let is_hit = |found: &Found, truth: &[Found]| {
+                truth.last().is_some_and(|last| found.distance <= last.distance * (1.0 + 1e-5) + 1e-7)
+            };
+            let hits: usize = found
+                .iter()
+                .zip(&truth)
+                .map(|(found, truth)| found.iter().filter(|found| is_hit(found, truth)).count())
+                .sum();
+            ensure!(truth.iter().all(|truth| truth.len() == wanted), "the scan is short");
+            lines.push(Line {
+                selectivity,
+                correlation,
+                recall: hits as f64 / (wanted * queries.len()).max(1) as f64,
+                short: found.iter().filter(|found| found.len() < wanted).count(),
+                qps,
+                qps_unfiltered,
+                qps_scan,
+            });
+        }
+    }
+    let text = |line: &Line| {
+        vec![
+            format!("{}", line.selectivity),
+            line.correlation.to_owned(),
+            format!("{:.4}", line.recall),
+            line.short.to_string(),
+            format!("{:.0}", line.qps),
+            format!("{:.0}", line.qps_unfiltered),
+            format!("{:.0}", line.qps_scan),
+        ]
+    };
+    output.table(
+        &["% match", "correlation", "recall@10", "short", "qps", "qps unfiltered", "qps scan"],
+        &lines.iter().map(text).collect::<Vec<_>>(),
+    )?;
+    if args.json {
+        output.object(&json!({"rows": lines, "n": n, "dim": dim, "ef": args.ef, "queries": count}))?;
+    }
+    Ok(())
+}
+
+/// All queries twice, the second time timed; the results, and queries per second on this thread.
+fn timed(
+    tenant: &Tenant,
+    queries: &[Vec<f32>],
+    request: impl Fn(Vec<f32>) -> SearchRequest,
+) -> anyhow::Result<(Vec<Vec<Found>>, f64)> {
+    let requests: Vec<SearchRequest> = queries.iter().map(|query| request(query.clone())).collect();
+    let mut found = Vec::new();
+    let mut started = Instant::now();
+    for _ in 0..2 {
+        started = Instant::now();
+        found = requests.iter().map(|request| tenant.search(request)).collect::<Result<_, _>>()?;
+    }
+    Ok((found, queries.len() as f64 / started.elapsed().as_secs_f64()))
+}

@@ -1,0 +1,157 @@
+//! `orthant db import`: vectors from one file, payloads from another, row by row.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Context, bail, ensure};
+use orthant_store::{FieldType, Payload, Row, Schema};
+use serde_json::{Value, json};
+
+use super::{collection, key};
+use crate::args::ImportArgs;
+use crate::output::{Output, plural, rate, seconds};
+use crate::progress::Progress;
+use crate::vectors;
+
+type Payloads = Box<dyn Iterator<Item = anyhow::Result<Payload>>>;
+
+pub(super) fn run(args: &ImportArgs) -> anyhow::Result<()> {
+    let (database, collection) = collection(&args.rows.place)?;
+    let schema = collection.schema();
+    let file = args.vectors.as_deref().map(vectors::open).transpose()?;
+    let mut payloads = args.payload.as_deref().map(|path| payloads(path, &schema)).transpose()?;
+    let total = file.as_ref().map_or(0, |file| file.rows());
+    let progress = Progress::start("importing", total);
+    let started = Instant::now();
+    let mut batches: BTreeMap<String, Vec<Row>> = BTreeMap::new();
+    let mut waiting = 0;
+    let mut count = 0;
+    loop {
+        if file.is_some() && count == total {
+            if let Some(payload) = payloads.as_mut().and_then(Iterator::next) {
+                payload?;
+                bail!("there are more payloads than the {total} vectors");
+            }
+            break;
+        }
+        let payload = match payloads.as_mut().map(Iterator::next) {
+            None => Payload::new(),
+            Some(Some(payload)) => payload?,
+            Some(None) if file.is_none() => break,
+            Some(None) => bail!("there are {count} payloads for {total} vectors"),
+        };
+        let name = match &args.key {
+            None => count.to_string(),
+            Some(field) => {
+                text(payload.get(field)).with_context(|| format!("row {count}: no key in {field:?}"))?
+            }
+        };
+        let tenant = match &args.tenant_field {
+            None => args.rows.tenant.clone(),
+            Some(field) => {
+                text(payload.get(field)).with_context(|| format!("row {count}: no tenant in {field:?}"))?
+            }
+        };
+        let mut row = Row::without_vector(key(&name));
+        if let Some(file) = &file {
+            let mut elements = vec![0.0; file.dim()];
+            file.read_row(count, &mut elements)?;
+            row = Row::new(key(&name), elements);
+        }
+        row.payload = payload;
+        batches.entry(tenant).or_default().push(row);
+        waiting += 1;
+        count += 1;
+        if waiting == args.batch {
+            write(&collection, &mut batches)?;
+            waiting = 0;
+            progress.set(count);
+        }
+    }
+    write(&collection, &mut batches)?;
+    progress.finish();
+    let took = started.elapsed().as_secs_f64();
+    database.close()?;
+    let output = Output::new(args.rows.place.json);
+    let rows = plural(count, "row", "rows");
+    output.line(format_args!("imported {rows} in {}: {} rows/s", seconds(took), rate(count, took)))?;
+    if args.rows.place.json {
+        output.object(&json!({"rows": count, "seconds": took}))?;
+    }
+    Ok(())
+}
+
+fn write(
+    collection: &orthant_store::Collection,
+    batches: &mut BTreeMap<String, Vec<Row>>,
+) -> anyhow::Result<()> {
+    for (tenant, rows) in std::mem::take(batches) {
+        collection.tenant(&tenant)?.upsert_batch(rows)?;
+    }
+    Ok(())
+}
+
+fn text(value: Option<&Value>) -> Option<String> {
+    match value? {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+/// The payloads of a file, one per row.
+fn payloads(path: &Path, schema: &Schema) -> anyhow::Result<Payloads> {
+    let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let shown = path.display().to_string();
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some("jsonl" | "ndjson") => {
+            let lines = BufReader::new(file).lines().enumerate();
+            let parsed = lines.map(move |(number, line)| {
+                let line = line.with_context(|| shown.clone())?;
+                let value =
+                    serde_json::from_str(&line).with_context(|| format!("{shown}: line {}", number + 1))?;
+                Ok(value)
+            });
+            Ok(Box::new(parsed))
+        }
+        Some("csv") => {
+            let mut reader = csv::Reader::from_reader(BufReader::new(file));
+            let header = reader.headers().with_context(|| shown.clone())?.clone();
+            let schema = schema.clone();
+            let rows = reader.into_records().enumerate().map(move |(number, record)| {
+                let record = record.with_context(|| format!("{shown}: row {}", number + 1))?;
+                ensure!(
+                    record.len() == header.len(),
+                    "{shown}: row {} has another number of columns",
+                    number + 1
+                );
+                Ok(header
+                    .iter()
+                    .zip(&record)
+                    .filter_map(|(name, text)| csv_value(&schema, name, text))
+                    .collect())
+            });
+            Ok(Box::new(rows))
+        }
+        _ => bail!("{}: payloads are .jsonl or .csv", path.display()),
+    }
+}
+
+/// A cell as the schema has the field; an empty one is missing. Tags are separated by semicolons.
+fn csv_value(schema: &Schema, name: &str, text: &str) -> Option<(String, Value)> {
+    if text.is_empty() {
+        return None;
+    }
+    let kind = schema.field(name).map(|(_, field)| field.kind);
+    let value = match kind {
+        Some(FieldType::Tags) => json!(text.split(';').collect::<Vec<_>>()),
+        Some(FieldType::Integer | FieldType::Float | FieldType::Bool | FieldType::Geo) => {
+            serde_json::from_str(text).unwrap_or_else(|_| json!(text))
+        }
+        _ => json!(text),
+    };
+    Some((name.to_owned(), value))
+}

@@ -1,0 +1,98 @@
+//! `orthant db` by running it.
+
+mod support;
+
+use std::process::Command;
+
+use serde_json::Value;
+use support::{Folder, Ran};
+
+fn orthant(folder: &Folder, words: &[&str]) -> Ran {
+    folder.run(Command::new(env!("CARGO_BIN_EXE_orthant")).args(words))
+}
+
+/// Vectors on a line and their payloads.
+fn files(folder: &Folder) {
+    let values: Vec<f32> = (0..30).flat_map(|n| [n as f32, 1.0]).collect();
+    folder.write_fbin("v.fbin", 2, &values);
+    let line = |n: u32| {
+        format!("{{\"id\": \"k{n}\", \"size\": {n}, \"section\": \"s{}\", \"who\": \"t{}\"}}\n", n % 3, n % 2)
+    };
+    folder.write("p.jsonl", (0..30).map(line).collect::<String>().as_bytes());
+    let line = |n: u32| format!("k{n},{n},s{}\n", n % 3);
+    folder
+        .write("p.csv", ("id,size,section\n".to_owned() + &(0..30).map(line).collect::<String>()).as_bytes());
+}
+
+fn keys(object: &Value, list: &str) -> Vec<String> {
+    object[list].as_array().unwrap().iter().map(|row| row["key"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn a_collection_from_beginning_to_end() {
+    let folder = Folder::new();
+    files(&folder);
+    let db = "db";
+    let run = |words: &[&str]| orthant(&folder, &[&["db"], words, &["--json"]].concat()).json();
+    for name in ["a", "b"] {
+        let fields = ["--field", "size:integer", "--field", "section:keyword"];
+        run(&[&["create", db, name, "--dim", "2", "--metric", "l2"], &fields[..]].concat());
+    }
+    let from = ["--vectors", "v.fbin", "--key", "id", "--batch", "7"];
+    let one = run(&[&["import", db, "a", "--payload", "p.csv"], &from[..]].concat());
+    assert_eq!(one["rows"], 30);
+    let tenants = ["--payload", "p.jsonl", "--tenant-field", "who"];
+    run(&[&["import", db, "b"], &tenants[..], &from[..]].concat());
+
+    let filter = "section = 's1' AND size BETWEEN 5 AND 20";
+    let found = run(&["search", db, "a", "--vector", "6.2,1", "-k", "3", "--filter", filter]);
+    assert_eq!(keys(&found, "found"), ["k7", "k10", "k13"]);
+    let found = run(&["search", db, "b", "--tenant", "t1", "--vector", "6.2,1", "-k", "2"]);
+    assert_eq!(keys(&found, "found"), ["k7", "k5"]);
+    let found = run(&["search", db, "a", "--like", "k4", "--unlike", "k3", "-k", "1"]);
+    assert_eq!(keys(&found, "found"), ["k5"]);
+
+    run(&["snapshot", db, "a", "create", "before"]);
+    assert_eq!(run(&["delete", db, "a", "--filter", "size >= 3"])["rows"], 27);
+    run(&["upsert", db, "a", "--key", "new", "--vector", "-1,1", "--payload", "{\"size\": 99}"]);
+    let page = run(&["scroll", db, "a", "--limit", "2"]);
+    assert_eq!((keys(&page, "rows"), &page["next"]), (vec!["k0".to_owned(), "k1".to_owned()], &"k1".into()));
+    assert_eq!(keys(&run(&["scroll", db, "a", "--after", "k1"]), "rows"), ["k2", "new"]);
+    let found = run(&["search", db, "a", "--vector", "20,1", "-k", "1", "--at", "before"]);
+    assert_eq!(keys(&found, "found"), ["k20"]);
+    run(&["snapshot", db, "a", "rollback", "before"]);
+    assert_eq!(run(&["stats", db])["collections"]["a"]["stats"]["rows"], 30);
+    run(&["compact", db]);
+    assert_eq!(run(&["check", db])["damages"], 0);
+    assert_eq!(run(&["repair", db])["deleted"], 0);
+}
+
+#[test]
+fn errors_name_what_is_wrong() {
+    let folder = Folder::new();
+    let db = "db";
+    let fails = |words: &[&str]| {
+        let ran = orthant(&folder, &[&["db"], words].concat());
+        assert_eq!(ran.code, Some(2), "{}", ran.stderr);
+        ran.stderr
+    };
+    assert!(fails(&["stats", db]).contains("no database"));
+    let made = orthant(&folder, &["db", "create", db, "a", "--dim", "2", "--field", "size:integer"]);
+    assert_eq!(made.code, Some(0));
+    assert!(fails(&["create", db, "a", "--dim", "2"]).contains("taken"));
+    assert!(fails(&["search", db, "b", "--vector", "1,2"]).contains("there are: a"));
+    let error = fails(&["search", db, "a", "--vector", "1,2", "--filter", "colour = 'red'"]);
+    assert!(error.contains("line 1, column 1") && error.contains("colour"), "{error}");
+    let error =
+        fails(&["upsert", db, "a", "--key", "1", "--vector", "1,2", "--payload", "{\"size\": \"x\"}"]);
+    assert!(error.contains("size"), "{error}");
+}
+
+#[test]
+fn a_writer_is_killed_and_loses_nothing() {
+    let object = orthant(&Folder::new(), &["bench", "crash", "--kills", "4", "--json"]).json();
+    assert_eq!(
+        (&object["lost"], &object["phantom"], &object["validate"]),
+        (&0.into(), &0.into(), &true.into())
+    );
+}

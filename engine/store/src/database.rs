@@ -1,0 +1,535 @@
+//! A folder of collections, opened by one process.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use redb::Durability;
+
+use crate::catalog::{Catalog, CollectionEntry, Put, Table, decode_puts, put_collection, put_meta};
+use crate::collection::{CollectionCore, Shared};
+use crate::commit::{
+    CommitOptions, Committer, Counters, Flush, FlushState, Job, WriteJob, Written, flush_loop, job_channel,
+    journal_path,
+};
+use crate::error::{OpenError, StorageError, WriteError};
+use crate::files::{Disk, Files};
+use crate::journal::Journal;
+use crate::keeper::{Keeper, KeeperOptions};
+use crate::record::Record;
+use crate::rows::SEGMENT_ROWS;
+use crate::schema::{MAX_NAME_BYTES, Schema};
+use crate::tenant::Collection;
+
+/// How a database is opened.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// When acknowledged writes survive a power cut. Default: [`Flush::Interval`] of 100 ms.
+    pub flush: Flush,
+    /// A checkpoint follows when the journal holds this many bytes. Default 64 MiB: replaying it takes a second or two.
+    pub journal_bytes: u64,
+    /// … or this long after the last. Default 60 s.
+    pub checkpoint_every: Duration,
+    /// Bytes of catalog pages kept in memory. Default 256 MiB.
+    pub cache_bytes: usize,
+    /// Whether graphs are built, saved and cleaned up in the background. Default `true`.
+    pub background: bool,
+    /// The files. Default: the system's.
+    pub files: Arc<dyn Files>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            flush: Flush::Interval(Duration::from_millis(100)),
+            journal_bytes: 64 << 20,
+            checkpoint_every: Duration::from_secs(60),
+            cache_bytes: 256 << 20,
+            background: true,
+            files: Arc::new(Disk),
+        }
+    }
+}
+
+/// What opening found amiss. All zero after an orderly end.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Recovery {
+    /// Commits that the journal had and the catalog had not.
+    pub replayed: usize,
+    /// Bytes at the journal's end that a crash tore; nothing in them had been safe.
+    pub torn_bytes: u64,
+    /// Rows named by replayed commits whose vectors are damaged.
+    pub damaged_rows: usize,
+    /// Where the journal is damaged although it had been safe, if it is; commits behind it are lost.
+    pub journal_damaged_at: Option<u64>,
+    /// Row files whose headers were damaged or torn, and written anew; their rows carry their own checksums.
+    pub mended_headers: Vec<PathBuf>,
+}
+
+/// A folder of durable collections.
+///
+/// # Examples
+/// ```
+/// use orthant_store::{Database, FieldType, Filter, Metric, Options, Row, Schema, SearchRequest};
+/// use serde_json::json;
+///
+/// # let dir = tempfile::tempdir()?;
+/// let database = Database::create(dir.path().join("db"), Options::default())?;
+/// let schema = Schema::new(2, Metric::L2).with_field("section", FieldType::Keyword);
+/// let notes = database.create_collection("notes", schema)?.tenant("alice")?;
+/// notes.upsert(Row::new("a", [0.0, 1.0]).with_payload(json!({"section": "python"}))?)?;
+/// notes.upsert(Row::new("b", [0.0, 2.0]).with_payload(json!({"section": "rust"}))?)?;
+///
+/// let request = SearchRequest::new([0.0, 1.2], 10).filter(Filter::parse("section = 'rust'")?);
+/// let found = notes.search(&request)?;
+/// assert_eq!(found.len(), 1);
+/// assert_eq!(found[0].key.to_string(), "b");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Database {
+    pub(crate) inner: Arc<DatabaseInner>,
+}
+
+pub(crate) struct DatabaseInner {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) collections: Arc<RwLock<BTreeMap<Box<str>, Arc<CollectionCore>>>>,
+    pub(crate) jobs: Mutex<Option<Sender<Job>>>,
+    pub(crate) state: Arc<FlushState>,
+    recovery: Recovery,
+    committer: Mutex<Option<JoinHandle<()>>>,
+    flusher: Mutex<Option<(Sender<()>, JoinHandle<()>)>>,
+    pub(crate) keeper: Mutex<Option<Keeper>>,
+    /// Dropped last: from then on another process may open the database.
+    _lock: Box<dyn std::fmt::Debug + Send + Sync>,
+}
+
+impl std::fmt::Debug for DatabaseInner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Database").field("dir", &self.shared.dir).finish_non_exhaustive()
+    }
+}
+
+fn catalog_path(dir: &Path) -> PathBuf {
+    dir.join("catalog.redb")
+}
+
+impl Database {
+    /// Makes an empty database in folder `dir`, which may exist but must hold none.
+    ///
+    /// # Errors
+    /// [`OpenError::Exists`], [`OpenError::Lock`], [`OpenError::Storage`].
+    pub fn create(dir: impl AsRef<Path>, options: Options) -> Result<Self, OpenError> {
+        let dir = dir.as_ref();
+        let files = options.files.clone();
+        let failed = |path: &Path, source| Arc::new(StorageError::Io { path: path.to_path_buf(), source });
+        files.create_dir(dir).map_err(|source| failed(dir, source))?;
+        let lock = files.lock(&dir.join("lock"))?;
+        if exists(&*files, dir)? {
+            return Err(OpenError::Exists { path: dir.to_path_buf() });
+        }
+        // The catalog gets its name when it is whole: a crash before leaves no database, rather than half of one.
+        let unfinished = dir.join("catalog.new");
+        let names = files.list(dir).map_err(|source| failed(dir, source))?;
+        for path in [&unfinished, &journal_path(dir)].into_iter().filter(|path| names.contains(path)) {
+            files.remove(path).map_err(|source| failed(path, source))?;
+        }
+        drop(Catalog::open(&files, &unfinished, options.cache_bytes).map_err(Arc::new)?);
+        let path = catalog_path(dir);
+        files.rename(&unfinished, &path).map_err(|source| failed(&path, source))?;
+        files.sync_dir(dir).map_err(|source| failed(dir, source))?;
+        Self::open_locked(dir, options, lock)
+    }
+
+    /// Opens the database in folder `dir`: takes its lock, checks the catalog, replays the journal.
+    ///
+    /// # Errors
+    /// [`OpenError::Missing`], [`OpenError::Lock`] with the process that has it, [`OpenError::Storage`].
+    pub fn open(dir: impl AsRef<Path>, options: Options) -> Result<Self, OpenError> {
+        let dir = dir.as_ref();
+        if !exists(&*options.files, dir)? {
+            return Err(OpenError::Missing { path: dir.to_path_buf() });
+        }
+        let lock = options.files.lock(&dir.join("lock"))?;
+        Self::open_locked(dir, options, lock)
+    }
+
+    fn open_locked(
+        dir: &Path,
+        options: Options,
+        lock: Box<dyn std::fmt::Debug + Send + Sync>,
+    ) -> Result<Self, OpenError> {
+        let files = options.files.clone();
+        let catalog = Catalog::open(&files, &catalog_path(dir), options.cache_bytes).map_err(Arc::new)?;
+        let shared = Arc::new(Shared { files: files.clone(), dir: dir.to_path_buf(), catalog });
+        let mut collections = BTreeMap::new();
+        for (name, entry) in shared.catalog.collections().map_err(Arc::new)? {
+            let core = CollectionCore::open(&shared, &name, entry.id, entry.schema, entry.snapshots);
+            collections.insert(name, Arc::new(core.map_err(Arc::new)?));
+        }
+        let (journal, sequence, mut recovery) = recover(&shared, &collections).map_err(Arc::new)?;
+        for rows in collections.values().flat_map(|core| &core.rows) {
+            recovery.mended_headers.extend(rows.mended_headers());
+        }
+        let mut counted = std::collections::HashMap::new();
+        for core in collections.values() {
+            let counters = Counters::read(&shared, core.id, &core.schema()).map_err(Arc::new)?;
+            counted.insert(core.id, (core.clone(), counters));
+        }
+        let state = Arc::new(FlushState {
+            committed: sequence.into(),
+            flushed: sequence.into(),
+            poison: std::sync::OnceLock::new(),
+        });
+        let handle = journal.handle();
+        let committer = Committer {
+            shared: shared.clone(),
+            journal,
+            sequence,
+            state: state.clone(),
+            options: CommitOptions {
+                flush: options.flush,
+                journal_bytes: options.journal_bytes,
+                checkpoint_every: options.checkpoint_every,
+            },
+            collections: counted,
+            last_checkpoint: Instant::now(),
+        };
+        let (jobs, received) = job_channel();
+        let failed = |source| Arc::new(StorageError::Io { path: dir.to_path_buf(), source });
+        let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
+        let committer = thread("orthant-commit").spawn(move || committer.run(&received)).map_err(failed)?;
+        let collections = Arc::new(RwLock::new(collections));
+        let flusher = match options.flush {
+            Flush::Interval(interval) => {
+                let (stop, stopped) = channel();
+                let (state, known) = (state.clone(), collections.clone());
+                let all = move || read(&known).values().cloned().collect();
+                let work = move || flush_loop(interval, &state, &*handle, all, &stopped);
+                Some((stop, thread("orthant-flush").spawn(work).map_err(failed)?))
+            }
+            Flush::Always | Flush::Os => None,
+        };
+        let keeper = if options.background {
+            let keeper =
+                Keeper::start(shared.clone(), collections.clone(), jobs.clone(), KeeperOptions::default());
+            Some(keeper.map_err(failed)?)
+        } else {
+            None
+        };
+        let inner = DatabaseInner {
+            shared,
+            collections,
+            jobs: Mutex::new(Some(jobs)),
+            state,
+            recovery,
+            committer: Mutex::new(Some(committer)),
+            flusher: Mutex::new(flusher),
+            keeper: Mutex::new(keeper),
+            _lock: lock,
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// What opening found amiss.
+    pub fn recovery(&self) -> &Recovery {
+        &self.inner.recovery
+    }
+
+    /// The folder.
+    pub fn dir(&self) -> &Path {
+        &self.inner.shared.dir
+    }
+
+    /// The names of all collections, in order.
+    pub fn collections(&self) -> Vec<Box<str>> {
+        read(&self.inner.collections).keys().cloned().collect()
+    }
+
+    /// The collection of this name.
+    pub fn collection(&self, name: &str) -> Option<Collection> {
+        let core = read(&self.inner.collections).get(name).cloned()?;
+        Some(Collection::new(self.inner.clone(), core))
+    }
+
+    /// Makes a collection. It is safe when this returns.
+    ///
+    /// # Errors
+    /// [`WriteError::Schema`], [`WriteError::Name`] for a name that is taken, empty or too long, [`WriteError::Storage`].
+    pub fn create_collection(&self, name: &str, schema: Schema) -> Result<Collection, WriteError> {
+        schema.check()?;
+        check_name(name)?;
+        if self.collection(name).is_some() {
+            return Err(WriteError::Name { name: name.into(), problem: "taken" });
+        }
+        let (inner, name) = (self.inner.clone(), Box::<str>::from(name));
+        let core = self.inner.task(move |committer| {
+            if read(&inner.collections).contains_key(&name) {
+                return Err(WriteError::Name { name, problem: "taken" });
+            }
+            let id = committer.next_collection().map_err(|error| WriteError::Storage(Arc::new(error)))?;
+            let core = CollectionCore::open(&inner.shared, &name, id, schema, Vec::new());
+            let core = Arc::new(core.map_err(|error| WriteError::Storage(Arc::new(error)))?);
+            committer.checkpoint(vec![
+                put_collection(&name, &committer.entry(&core)),
+                put_meta("next_collection", &u64::from(id + 1).to_le_bytes()),
+            ])?;
+            committer.add_collection(core.clone());
+            write(&inner.collections).insert(name, core.clone());
+            Ok(core)
+        })??;
+        Ok(Collection::new(self.inner.clone(), core))
+    }
+
+    /// Removes a collection and all it holds. It is gone for good when this returns.
+    ///
+    /// # Errors
+    /// [`WriteError::Unknown`], [`WriteError::Storage`].
+    pub fn drop_collection(&self, name: &str) -> Result<(), WriteError> {
+        let (inner, name) = (self.inner.clone(), Box::<str>::from(name));
+        self.inner.task(move |committer| {
+            let Some(core) = read(&inner.collections).get(&name).cloned() else {
+                return Err(WriteError::Unknown { what: "collection", name });
+            };
+            let storage = |error| WriteError::Storage(Arc::new(error));
+            let mut puts =
+                vec![Put { table: Table::Collections, key: name.as_bytes().to_vec(), value: None }];
+            for table in [Table::Rows, Table::Old, Table::Tenants] {
+                let keys = keys_with_prefix(&inner.shared.catalog, table, &core.id.to_be_bytes())
+                    .map_err(storage)?;
+                puts.extend(keys.into_iter().map(|key| Put { table, key, value: None }));
+            }
+            committer.checkpoint(puts)?;
+            core.set_dropped();
+            committer.collections.remove(&core.id);
+            write(&inner.collections).remove(&name);
+            for rows in &core.rows {
+                for segment in rows.segment_numbers() {
+                    // What stays behind is never read again: the number of a collection is not given twice.
+                    let _ = rows.remove_segment(segment);
+                }
+            }
+            Ok(())
+        })?
+    }
+
+    /// Makes everything that was acknowledged so far safe, whatever the policy.
+    ///
+    /// # Errors
+    /// [`WriteError::Poisoned`].
+    pub fn flush(&self) -> Result<(), WriteError> {
+        self.inner.task(|committer| committer.checkpoint(Vec::new()))?
+    }
+
+    /// The number of the newest commit, and of the newest that is known to be safe.
+    pub fn sequences(&self) -> (u64, u64) {
+        use std::sync::atomic::Ordering::Acquire;
+        (self.inner.state.committed.load(Acquire), self.inner.state.flushed.load(Acquire))
+    }
+
+    /// Waits until the background has linked and cleaned up all there is, and saved the graphs.
+    ///
+    /// # Errors
+    /// [`WriteError::Closed`] when the database was opened without background work.
+    pub fn settle(&self) -> Result<(), WriteError> {
+        let keeper = self.inner.keeper.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*keeper {
+            Some(keeper) => keeper.settle(),
+            None => Err(WriteError::Closed),
+        }
+    }
+
+    /// Ends all work in order: what was acknowledged is safe when this returns. Dropping the last handle does the same,
+    /// but cannot tell of errors.
+    ///
+    /// # Errors
+    /// [`WriteError::Poisoned`].
+    pub fn close(self) -> Result<(), WriteError> {
+        let flushed = self.flush();
+        self.inner.stop();
+        flushed
+    }
+}
+
+pub(crate) fn read<T>(lock: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(crate) fn write<T>(lock: &RwLock<T>) -> std::sync::RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(crate) fn check_name(name: &str) -> Result<(), WriteError> {
+    let problem = if name.is_empty() {
+        "empty"
+    } else if name.len() > MAX_NAME_BYTES {
+        "too long"
+    } else {
+        return Ok(());
+    };
+    Err(WriteError::Name { name: name.into(), problem })
+}
+
+fn exists(files: &dyn Files, dir: &Path) -> Result<bool, OpenError> {
+    match files.list(dir) {
+        Ok(names) => Ok(names.contains(&catalog_path(dir))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(source) => Err(Arc::new(StorageError::Io { path: dir.to_path_buf(), source }).into()),
+    }
+}
+
+/// All keys of a table that start with `prefix`.
+pub(crate) fn keys_with_prefix(
+    catalog: &Catalog,
+    table: Table,
+    prefix: &[u8],
+) -> Result<Vec<Vec<u8>>, StorageError> {
+    let read = catalog.read()?;
+    let table = read.open_table(table.definition()).map_err(|error| catalog.error(error))?;
+    let end = crate::record::prefix_end(prefix).unwrap_or_else(|| vec![255; prefix.len() + 1]);
+    let mut keys = Vec::new();
+    for entry in table.range(prefix..&end[..]).map_err(|error| catalog.error(error))? {
+        keys.push(entry.map_err(|error| catalog.error(error))?.0.value().to_vec());
+    }
+    Ok(keys)
+}
+
+/// Replays the journal into the catalog; the journal, the newest sequence, what was found.
+fn recover(
+    shared: &Shared,
+    collections: &BTreeMap<Box<str>, Arc<CollectionCore>>,
+) -> Result<(Journal, u64, Recovery), StorageError> {
+    let path = journal_path(&shared.dir);
+    let failed = |source| StorageError::Io { path: path.clone(), source };
+    let mut sequence = shared.catalog.number("sequence")?.unwrap_or(0);
+    let (mut journal, replay) = Journal::open(&*shared.files, &path, sequence).map_err(failed)?;
+    let mut recovery = Recovery {
+        torn_bytes: replay.torn_bytes,
+        journal_damaged_at: replay.damaged_at,
+        ..Recovery::default()
+    };
+    let flushed = replay.records.iter().map(|record| record.flushed).max().unwrap_or(0);
+    let mut good_end = None;
+    for record in &replay.records {
+        let Some(puts) = decode_puts(&record.content) else {
+            return Err(StorageError::Journal { path: path.clone(), offset: record.end });
+        };
+        let damaged = damaged_rows(collections, &puts);
+        if damaged > 0 && !record.are_rows_flushed && record.sequence > flushed {
+            // Its rows did not reach the disk: the power went before anybody flushed them.
+            recovery.torn_bytes += replay.records.last().map_or(0, |last| last.end) - good_end.unwrap_or(8);
+            break;
+        }
+        recovery.damaged_rows += damaged;
+        shared.catalog.apply(&puts, Durability::None)?;
+        sequence = record.sequence;
+        good_end = Some(record.end);
+        recovery.replayed += 1;
+    }
+    if recovery.replayed > 0 {
+        for rows in collections.values().flat_map(|core| &core.rows) {
+            rows.sync().map_err(|source| StorageError::Io { path: shared.dir.join("rows"), source })?;
+        }
+        shared.catalog.apply(&[put_meta("sequence", &sequence.to_le_bytes())], Durability::Immediate)?;
+    }
+    if recovery.journal_damaged_at.is_none() {
+        journal.restart().map_err(failed)?;
+    } else {
+        // Kept for who wants to look: the next checkpoint starts it anew.
+        journal.cut(good_end).map_err(failed)?;
+    }
+    Ok((journal, sequence, recovery))
+}
+
+/// Rows named by these changes whose vectors are not in their files.
+fn damaged_rows(collections: &BTreeMap<Box<str>, Arc<CollectionCore>>, puts: &[Put]) -> usize {
+    let is_damaged = |put: &&Put| {
+        let Some(value) = put.value.as_ref().filter(|_| put.table == Table::Rows) else { return false };
+        let Some(record) = Record::decode(&put.key, value) else { return true };
+        let id = u32::from_be_bytes(put.key[..4].try_into().unwrap_or_default());
+        let Some(core) = collections.values().find(|core| core.id == id) else { return false };
+        record.vectors.iter().any(|placed| {
+            let Some(rows) = core.rows.get(usize::from(placed.vector)) else { return true };
+            (placed.start..placed.start.saturating_add(placed.count)).any(|position| {
+                let segment = rows.segment(position as usize / SEGMENT_ROWS);
+                segment.is_none_or(|segment| segment.check(position as usize % SEGMENT_ROWS).is_err())
+            })
+        })
+    };
+    puts.iter().filter(is_damaged).count()
+}
+
+impl DatabaseInner {
+    fn jobs(&self) -> Result<Sender<Job>, WriteError> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or(WriteError::Closed)
+    }
+
+    /// Runs `work` on the committing thread, alone.
+    pub(crate) fn task<R: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Committer) -> R + Send + 'static,
+    ) -> Result<R, WriteError> {
+        let (reply, answer) = channel();
+        let task = Job::Task(Box::new(move |committer| {
+            // Whoever asked may have gone away.
+            let _ = reply.send(work(committer));
+        }));
+        self.jobs()?.send(task).map_err(|_| WriteError::Closed)?;
+        answer.recv().map_err(|_| WriteError::Closed)
+    }
+
+    /// Hands a batch to the committing thread and waits for it.
+    pub(crate) fn commit(
+        &self,
+        collection: &Arc<CollectionCore>,
+        tenant: &str,
+        schema: Arc<Schema>,
+        ops: Vec<crate::commit::Op>,
+    ) -> Result<Written, WriteError> {
+        let (reply, answer) = channel();
+        let job = WriteJob { collection: collection.clone(), tenant: tenant.into(), schema, ops, reply };
+        self.jobs()?.send(Job::Write(job)).map_err(|_| WriteError::Closed)?;
+        answer.recv().map_err(|_| WriteError::Closed)?
+    }
+
+    /// The entry of a collection, stored.
+    pub(crate) fn stop(&self) {
+        drop(self.keeper.lock().unwrap_or_else(PoisonError::into_inner).take());
+        if let Some((stop, thread)) = self.flusher.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            drop(stop);
+            // A panic there was reported when it happened.
+            let _ = thread.join();
+        }
+        if let Some(jobs) = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            let _ = jobs.send(Job::Stop);
+        }
+        if let Some(thread) = self.committer.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for DatabaseInner {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Stores a collection's entry with `change` applied to it, safely.
+pub(crate) fn change_entry(
+    committer: &mut Committer,
+    core: &CollectionCore,
+    change: impl FnOnce(&mut CollectionEntry),
+    more: Vec<Put>,
+) -> Result<CollectionEntry, WriteError> {
+    let mut entry = committer.entry(core);
+    change(&mut entry);
+    let mut puts = more;
+    puts.push(put_collection(&core.name, &entry));
+    committer.checkpoint(puts)?;
+    Ok(entry)
+}

@@ -1,0 +1,255 @@
+//! The journal: every commit since the catalog was last made safe, in order.
+//!
+//! A commit is acknowledged when it is here (and flushed, as the policy has it). The catalog learns of it in a transaction that
+//! is not flushed by itself; from time to time the catalog is flushed as a whole and the journal starts anew. Opening replays
+//! what the catalog does not have.
+//!
+//! # Layout (version 1, little endian)
+//! ```text
+//! 0     magic "ORTHJRN1"
+//! 8     records: magic u32, bytes of content u32, sequence u64, flushed u64, content, CRC-64/NVME over all before it
+//! ```
+//! * **J1** Sequences count up by one. A record that the catalog has already is skipped.
+//! * **J2** `flushed` is the newest sequence that was known to be safe, rows included, when the record was written. A bad record
+//!   with a later one that vouches for it is damage; one that nobody vouches for is the tail that a crash tore.
+//! * **J3** A commit's rows are flushed before its record is, or together with it by an interval; the flag
+//!   [`ROWS_FLUSHED`] in a record says which, so that a row that is missing can be told from a torn one.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::checksum::Checksum;
+use crate::files::{FileHandle, Files};
+
+const MAGIC: [u8; 8] = *b"ORTHJRN1";
+const RECORD_MAGIC: u32 = 0x6a72_6e6c;
+const HEADER: u64 = MAGIC.len() as u64;
+const RECORD_HEADER: usize = 24;
+const SUM: usize = 8;
+
+/// In the highest bit of `flushed`: the rows of this very record were flushed before it was written (J3).
+const ROWS_FLUSHED: u64 = 1 << 63;
+
+/// The open journal, written by the committing thread alone.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    file: Arc<dyn FileHandle>,
+    end: u64,
+}
+
+/// A commit found in the journal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Record {
+    pub(crate) sequence: u64,
+    /// The newest sequence known to be safe when it was written.
+    pub(crate) flushed: u64,
+    pub(crate) are_rows_flushed: bool,
+    pub(crate) content: Vec<u8>,
+    /// Where it ends in the file.
+    pub(crate) end: u64,
+}
+
+/// What reading a journal found.
+#[derive(Debug)]
+pub(crate) struct Replay {
+    pub(crate) records: Vec<Record>,
+    /// Where a record that was flushed is damaged; what follows it is not in `records`.
+    pub(crate) damaged_at: Option<u64>,
+    /// Bytes behind the last record that hold nothing that was safe.
+    pub(crate) torn_bytes: u64,
+}
+
+impl Journal {
+    /// Opens the journal at `path` and reads the commits after `sequence`, which the catalog has.
+    pub(crate) fn open(files: &dyn Files, path: &Path, sequence: u64) -> io::Result<(Self, Replay)> {
+        let file = files.create(path)?;
+        let length = file.len()?;
+        let mut bytes = vec![0; length as usize];
+        file.read_at(0, &mut bytes)?;
+        if bytes.is_empty() || bytes.len() < MAGIC.len() {
+            // Never used: a record is only written behind a flushed header.
+            file.set_len(0)?;
+            file.write_at(0, &MAGIC)?;
+            file.sync()?;
+            if let Some(dir) = path.parent() {
+                files.sync_dir(dir)?;
+            }
+            let replay = Replay { records: Vec::new(), damaged_at: None, torn_bytes: 0 };
+            return Ok((Self { file, end: HEADER }, replay));
+        }
+        let replay = replay(&bytes, sequence);
+        let end = replay.records.last().map_or(HEADER, |record| record.end);
+        Ok((Self { file, end }, replay))
+    }
+
+    /// Appends a commit. After an error the journal is as before, or the error of cutting it back is given as well.
+    pub(crate) fn append(
+        &mut self,
+        sequence: u64,
+        flushed: u64,
+        are_rows_flushed: bool,
+        content: &[u8],
+    ) -> Result<(), AppendError> {
+        if u32::try_from(content.len()).is_err() {
+            let source = io::Error::new(io::ErrorKind::InvalidInput, "a commit of 4 GiB and more");
+            return Err(AppendError { source, is_cut: true });
+        }
+        let flags = if are_rows_flushed { ROWS_FLUSHED } else { 0 };
+        let mut record = Vec::with_capacity(RECORD_HEADER + content.len() + SUM);
+        record.extend_from_slice(&RECORD_MAGIC.to_le_bytes());
+        record.extend_from_slice(&(content.len() as u32).to_le_bytes());
+        record.extend_from_slice(&sequence.to_le_bytes());
+        record.extend_from_slice(&(flushed | flags).to_le_bytes());
+        record.extend_from_slice(content);
+        let sum = Checksum::of(&[&record]);
+        record.extend_from_slice(&sum.to_le_bytes());
+        if let Err(source) = self.file.write_at(self.end, &record) {
+            let is_cut = self.file.set_len(self.end).is_ok();
+            return Err(AppendError { source, is_cut });
+        }
+        self.end += record.len() as u64;
+        Ok(())
+    }
+
+    /// The file, for who flushes it beside the committing thread.
+    pub(crate) fn handle(&self) -> Arc<dyn FileHandle> {
+        self.file.clone()
+    }
+
+    /// Makes all records safe.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        self.file.sync()
+    }
+
+    /// Forgets all records: the catalog has them, safely.
+    pub(crate) fn restart(&mut self) -> io::Result<()> {
+        // Not flushed: should the old records be there again after a crash, the catalog has them (J1).
+        self.file.set_len(HEADER)?;
+        self.end = HEADER;
+        Ok(())
+    }
+
+    /// Bytes of records.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.end - HEADER
+    }
+
+    /// Cuts off everything behind the record that ends at `end`.
+    pub(crate) fn cut(&mut self, end: Option<u64>) -> io::Result<()> {
+        self.end = end.unwrap_or(HEADER);
+        self.file.set_len(self.end)
+    }
+}
+
+/// A record was not written.
+#[derive(Debug)]
+pub(crate) struct AppendError {
+    pub(crate) source: io::Error,
+    /// What was half written is gone.
+    pub(crate) is_cut: bool,
+}
+
+fn replay(bytes: &[u8], sequence: u64) -> Replay {
+    let mut records = Vec::new();
+    let mut at = MAGIC.len();
+    let mut expected = sequence + 1;
+    let is_header_fine = bytes.starts_with(&MAGIC);
+    while is_header_fine && let Some(record) = record_at(bytes, at) {
+        if record.sequence > expected {
+            break;
+        }
+        at = record.end as usize;
+        if record.sequence == expected {
+            expected += 1;
+            records.push(record);
+        }
+    }
+    // Is there a record further on that vouches for the one that is bad here?
+    let is_vouched = (at..bytes.len())
+        .filter_map(|at| record_at(bytes, at))
+        .any(|record| record.sequence > sequence && record.flushed >= expected);
+    let is_damaged =
+        is_vouched || (!is_header_fine && (at..bytes.len()).any(|at| record_at(bytes, at).is_some()));
+    Replay { records, damaged_at: is_damaged.then_some(at as u64), torn_bytes: (bytes.len() - at) as u64 }
+}
+
+fn record_at(bytes: &[u8], at: usize) -> Option<Record> {
+    let rest = bytes.get(at..)?;
+    let head = rest.get(..RECORD_HEADER)?;
+    let word = |at: usize| u32::from_le_bytes(head[at..at + 4].try_into().unwrap_or_default());
+    let long = |at: usize| u64::from_le_bytes(head[at..at + 8].try_into().unwrap_or_default());
+    if word(0) != RECORD_MAGIC {
+        return None;
+    }
+    let end = RECORD_HEADER + word(4) as usize;
+    let sum = rest.get(end..end + SUM)?;
+    if Checksum::of(&[&rest[..end]]).to_le_bytes() != sum {
+        return None;
+    }
+    Some(Record {
+        sequence: long(8),
+        flushed: long(16) & !ROWS_FLUSHED,
+        are_rows_flushed: long(16) & ROWS_FLUSHED != 0,
+        content: rest[RECORD_HEADER..end].to_vec(),
+        end: (at + end + SUM) as u64,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::Simulated;
+
+    fn written(flushed: impl Fn(u64) -> u64) -> (Simulated, Vec<u64>) {
+        let disk = Simulated::new();
+        let (mut journal, _) = Journal::open(&disk, Path::new("/j"), 0).unwrap();
+        let mut ends = vec![journal.end];
+        for sequence in 1..=4 {
+            journal.append(sequence, flushed(sequence), false, &[sequence as u8; 20]).unwrap();
+            ends.push(journal.end);
+        }
+        (disk, ends)
+    }
+
+    fn open(disk: &Simulated, sequence: u64) -> (Vec<u64>, Option<u64>, u64) {
+        let (_, replay) = Journal::open(disk, Path::new("/j"), sequence).unwrap();
+        let sequences = replay.records.iter().map(|record| record.sequence).collect();
+        (sequences, replay.damaged_at, replay.torn_bytes)
+    }
+
+    #[test]
+    fn records_come_back_from_where_the_catalog_is() {
+        let (disk, _) = written(|_| 0);
+        assert_eq!(open(&disk, 0), (vec![1, 2, 3, 4], None, 0));
+        assert_eq!(open(&disk, 2), (vec![3, 4], None, 0));
+        assert_eq!(open(&disk, 9), (vec![], None, 0));
+    }
+
+    #[test]
+    fn a_torn_tail_is_cut_and_damage_is_told() {
+        for (is_flushed, bad) in [(false, 1), (false, 3), (true, 1), (true, 3)] {
+            let (disk, ends) = written(|sequence| if is_flushed { sequence - 1 } else { 0 });
+            disk.open(Path::new("/j")).unwrap().write_at(ends[bad] + 30, &[77]).unwrap();
+            let (sequences, damaged, torn) = open(&disk, 0);
+            assert_eq!(sequences, (1..=bad as u64).collect::<Vec<_>>());
+            assert_eq!(damaged, (is_flushed && bad < 3).then_some(ends[bad]));
+            assert_eq!(torn, ends[4] - ends[bad]);
+        }
+    }
+
+    #[test]
+    fn records_from_before_a_restart_are_not_taken_again() {
+        let (disk, _) = written(|_| 0);
+        let old = disk.contents();
+        let (mut journal, _) = Journal::open(&disk, Path::new("/j"), 4).unwrap();
+        journal.restart().unwrap();
+        journal.append(5, 4, false, &[5; 10]).unwrap();
+        assert_eq!(open(&disk, 4).0, [5]);
+        assert_eq!(
+            open(&Simulated::with_contents(old), 4),
+            (vec![], None, 0),
+            "the restart did not reach the disk"
+        );
+    }
+}

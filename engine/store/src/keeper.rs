@@ -1,0 +1,305 @@
+//! Work in the background: linking rows into graphs, forgetting rows that nobody sees, saving graphs.
+//!
+//! One thread. It takes no lock that a reader or writer waits for longer than it takes to change a few sets; rows are
+//! linked outside of any lock.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, RwLock};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use roaring::RoaringBitmap;
+
+use crate::collection::{CollectionCore, Shared};
+use crate::commit::{Committer, Job};
+use crate::error::WriteError;
+use crate::graph::GraphPart;
+use crate::state::{TenantCell, TenantState};
+
+/// How often it looks, and how much it does at once.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct KeeperOptions {
+    /// Between two looks while there is nothing to do.
+    pub(crate) idle: Duration,
+    /// Rows linked between two looks at whether to stop: under a second of work.
+    pub(crate) link_rows: usize,
+    /// A graph is saved when it has grown by this share since it was last saved.
+    pub(crate) save_growth: f64,
+    /// Tenants that stay in memory whether they are used or not.
+    pub(crate) loaded_tenants: usize,
+    /// How long others stay without being used, at least.
+    pub(crate) idle_tenant: Duration,
+}
+
+impl Default for KeeperOptions {
+    fn default() -> Self {
+        Self {
+            idle: Duration::from_millis(20),
+            link_rows: 512,
+            save_growth: 0.5,
+            loaded_tenants: 1024,
+            idle_tenant: Duration::from_secs(10),
+        }
+    }
+}
+
+type Collections = Arc<RwLock<BTreeMap<Box<str>, Arc<CollectionCore>>>>;
+
+enum Call {
+    Settle(Sender<()>),
+}
+
+/// The background thread; dropping it ends it.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    calls: Option<Sender<Call>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Keeper {
+    pub(crate) fn start(
+        shared: Arc<Shared>,
+        collections: Collections,
+        jobs: Sender<Job>,
+        options: KeeperOptions,
+    ) -> std::io::Result<Self> {
+        let (calls, received) = channel();
+        let work = Work { shared, collections, jobs, options, saved: BTreeMap::new(), swept: Instant::now() };
+        let thread =
+            std::thread::Builder::new().name("orthant-keep".to_owned()).spawn(move || work.run(&received))?;
+        Ok(Self { calls: Some(calls), thread: Some(thread) })
+    }
+
+    /// Waits until there is nothing left to do.
+    pub(crate) fn settle(&self) -> Result<(), WriteError> {
+        let (done, answer) = channel();
+        let calls = self.calls.as_ref().ok_or(WriteError::Closed)?;
+        calls.send(Call::Settle(done)).map_err(|_| WriteError::Closed)?;
+        answer.recv().map_err(|_| WriteError::Closed)
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.calls = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic there was reported when it happened; graphs are derived, nothing is lost.
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Work {
+    shared: Arc<Shared>,
+    collections: Collections,
+    jobs: Sender<Job>,
+    options: KeeperOptions,
+    /// Rows of each graph when it was last saved.
+    saved: BTreeMap<PathBuf, usize>,
+    /// When idle tenants were last looked for.
+    swept: Instant,
+}
+
+/// The file of a graph.
+pub(crate) fn graph_path(dir: &Path, collection: u32, tenant: u32, vector: usize) -> PathBuf {
+    dir.join("graphs").join(format!("{collection}-{tenant}-{vector}.orthant"))
+}
+
+impl Work {
+    fn run(mut self, calls: &Receiver<Call>) {
+        let mut waiting: Vec<Sender<()>> = Vec::new();
+        loop {
+            let is_busy = self.step(!waiting.is_empty());
+            if !is_busy {
+                for done in waiting.drain(..) {
+                    let _ = done.send(());
+                }
+            }
+            let wait = if is_busy { Duration::ZERO } else { self.options.idle };
+            match calls.recv_timeout(wait) {
+                Ok(Call::Settle(done)) => waiting.push(done),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    /// Does a little for each tenant in memory; whether there was anything to do.
+    fn step(&mut self, save_all: bool) -> bool {
+        let collections: Vec<_> = crate::database::read(&self.collections).values().cloned().collect();
+        let mut is_busy = false;
+        for core in collections {
+            for cell in core.cells() {
+                if let Some(state) = cell.state() {
+                    is_busy |= self.tend(&core, &cell, &state, save_all);
+                }
+            }
+        }
+        if self.swept.elapsed() >= self.options.idle_tenant {
+            self.swept = Instant::now();
+            self.sweep();
+        }
+        is_busy
+    }
+
+    /// Drops from memory the tenants that were not used since the last sweep, if there are many.
+    fn sweep(&self) {
+        let collections: Vec<_> = crate::database::read(&self.collections).values().cloned().collect();
+        let mut loaded = 0;
+        for core in collections {
+            for cell in core.cells() {
+                let was_used = cell.was_used();
+                if cell.state().is_some() {
+                    loaded += 1;
+                    if loaded > self.options.loaded_tenants && !was_used {
+                        cell.unload_idle();
+                    }
+                }
+            }
+            core.sweep_cells();
+        }
+    }
+
+    fn tend(&mut self, core: &CollectionCore, cell: &TenantCell, state: &TenantState, save: bool) -> bool {
+        let mut is_busy = false;
+        let gone = state.purge();
+        let schema = core.schema();
+        for (vector, field) in schema.vectors.iter().enumerate().filter(|(_, field)| !field.multi) {
+            let (graph, unlinked, live) = {
+                let inner = state.read();
+                let rows = &inner.vectors[vector];
+                (rows.graph.clone(), rows.unlinked.clone(), inner.version.live.intersection_len(&rows.all))
+            };
+            let path = graph_path(&self.shared.dir, core.id, cell.id, vector);
+            let graph = match graph {
+                Some(graph) => graph,
+                None if live < schema.graph.from_rows as u64 => continue,
+                None => {
+                    let Some(graph) = self.graph(core, cell, vector, &path) else { continue };
+                    let graph = Arc::new(graph);
+                    let mut inner = state.write();
+                    let linked = graph.linked();
+                    let rows = &mut inner.vectors[vector];
+                    *Arc::make_mut(&mut rows.unlinked) -= &linked;
+                    // Rows of a saved graph that ended since: no version of this process has ever held them.
+                    let ended = linked - &rows.all;
+                    rows.graph = Some(graph.clone());
+                    drop(inner);
+                    graph.forget(&ended);
+                    is_busy = true;
+                    continue;
+                }
+            };
+            graph.forget(&gone);
+            if !unlinked.is_empty() {
+                is_busy |= self.link(core, state, vector, &graph, &unlinked);
+            }
+            let saved = self.saved.get(&path).copied().unwrap_or(0);
+            let growth = graph.len().saturating_sub(saved) as f64;
+            let is_due = growth > saved as f64 * self.options.save_growth || (save && growth > 0.0);
+            if is_due && state.read().vectors[vector].unlinked.is_empty() {
+                self.save(&graph, &path);
+            }
+            let _ = field;
+        }
+        is_busy
+    }
+
+    /// The saved graph of a tenant, or an empty one.
+    fn graph(
+        &mut self,
+        core: &CollectionCore,
+        cell: &TenantCell,
+        vector: usize,
+        path: &Path,
+    ) -> Option<GraphPart> {
+        let schema = core.schema();
+        let field = schema.vectors.get(vector)?;
+        if self.shared.files.system_path(path).is_some()
+            && let Some(opened) = GraphPart::open(path, field)
+        {
+            match opened {
+                Ok(graph) => {
+                    self.saved.insert(path.to_path_buf(), graph.len());
+                    return Some(graph);
+                }
+                Err(_) => {
+                    // Damaged: the rows are the truth, a new one is built from them. The file makes room for it.
+                    let _ = self.shared.files.remove(path);
+                }
+            }
+        }
+        // Any seed will do; one per tenant keeps builds repeatable.
+        GraphPart::new(field, schema.graph, u64::from(cell.id)).ok()
+    }
+
+    /// Links some rows; whether any were.
+    fn link(
+        &self,
+        core: &CollectionCore,
+        state: &TenantState,
+        vector: usize,
+        graph: &GraphPart,
+        unlinked: &RoaringBitmap,
+    ) -> bool {
+        let rows: Vec<u32> = unlinked.iter().take(self.options.link_rows).collect();
+        let mut linked = RoaringBitmap::new();
+        let mut damaged = Vec::new();
+        let mut elements = Vec::new();
+        let mut numbers = Vec::new();
+        for row in rows {
+            match core.rows[vector].row(row) {
+                Ok(values) => {
+                    elements.extend_from_slice(&values);
+                    numbers.push(row);
+                }
+                Err(_) => damaged.push(row),
+            }
+        }
+        // Few rows: one thread keeps up, and searches have the other cores.
+        let is_backlog = unlinked.len() > 4 * self.options.link_rows as u64;
+        if is_backlog {
+            if graph.link_batch(&numbers, &elements).is_ok() {
+                linked.extend(numbers.iter().copied());
+            }
+        } else {
+            let dim = core.rows[vector].dim();
+            for (row, elements) in numbers.iter().zip(elements.chunks_exact(dim)) {
+                if graph.link(*row, elements).is_ok() {
+                    linked.insert(*row);
+                }
+            }
+        }
+        state.note_damaged(&damaged);
+        let mut inner = state.write();
+        let rows = &mut inner.vectors[vector];
+        let unlinked = Arc::make_mut(&mut rows.unlinked);
+        *unlinked -= &linked;
+        // A damaged row is in no result; it need not be looked at again.
+        for row in &damaged {
+            unlinked.remove(*row);
+        }
+        !linked.is_empty() || !damaged.is_empty()
+    }
+
+    /// Saves a graph once its rows are safe (graph G2).
+    fn save(&mut self, graph: &GraphPart, path: &Path) {
+        let Some(path) = self.shared.files.system_path(path) else { return };
+        let (reply, answer) = channel();
+        let checkpoint = move |committer: &mut Committer| {
+            let _ = reply.send(committer.checkpoint(Vec::new()).is_ok());
+        };
+        let is_sent = self.jobs.send(Job::Task(Box::new(checkpoint))).is_ok();
+        if !is_sent || !answer.recv().unwrap_or(false) {
+            return;
+        }
+        let rows = graph.len();
+        let folder = path.parent().map(|folder| self.shared.files.create_dir(folder));
+        // Without a saved graph the next opening builds one: slower, not wrong.
+        if folder.is_some_and(|made| made.is_ok()) && graph.save(&path).is_ok() {
+            self.saved.insert(path, rows);
+        }
+    }
+}

@@ -1,0 +1,47 @@
+#![doc = include_str!("../README.md")]
+
+mod catalog;
+mod checksum;
+mod collection;
+mod commit;
+mod database;
+mod error;
+mod fields;
+pub mod files;
+mod filter;
+mod graph;
+mod journal;
+mod keeper;
+mod matches;
+mod record;
+mod row;
+mod rows;
+mod schema;
+mod search;
+mod state;
+mod tenant;
+pub mod trial;
+mod upkeep;
+mod values;
+mod version;
+
+pub use catalog::STORE_VERSION;
+pub use commit::{Flush, Written};
+pub use database::{Database, Options, Recovery};
+pub use error::{OpenError, ReadError, StorageError, WriteError};
+pub use fields::Facet;
+pub use filter::{
+    At, Comparison, FieldBuilder, FieldName, Filter, FilterError, Literal, MAX_FILTER_BYTES, Place, field,
+};
+pub use orthant_engine::{Key, KeyRef, Metric};
+pub use record::MAX_KEY_BYTES;
+pub use row::{NotAnObject, Row};
+pub use schema::{
+    DEFAULT_VECTOR, Field, FieldType, GraphChoices, MAX_FIELDS, MAX_NAME_BYTES, Schema, SchemaError,
+    UnknownFieldType, VectorField,
+};
+pub use search::{Found, SearchRequest};
+pub use tenant::{Collection, Page, ScrollRequest, Tenant};
+pub use upkeep::{CheckReport, Compacted, Damage, Stats};
+pub use values::{FieldError, FieldValue, Payload};
+pub use version::{SnapshotInfo, SnapshotReader};

@@ -1,0 +1,463 @@
+//! The row file: full-precision vectors by position, appended, mapped, each under its own checksum.
+//!
+//! # Layout (version 1, little endian)
+//! One file per 65,536 positions of one vector of one collection:
+//! ```text
+//! 0       header, 4096 bytes: magic, dim u32, segment u32, own checksum
+//! 4096    rows: dim f32, then CRC-64/NVME over the position and the elements
+//! ```
+//! * **R1** A position is written by the committing thread alone, and read by others only after the transaction that
+//!   names it; it is never written again after that.
+//! * **R2** A row is compared with its checksum before it is used for the first time; what was written by this process
+//!   counts as compared. A row that does not match is damaged: it is in no result and named by [`Damaged`].
+//! * **R3** Only bytes inside the file are touched: a position beyond what was written is damaged, not a bus error.
+//!
+//! Cost: 8 bytes per row beyond its elements.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use memmap2::MmapRaw;
+use orthant_engine::kernels::Kernel;
+
+use crate::checksum::Checksum;
+use crate::files::{FileHandle, Files};
+
+/// Positions of one file: as many as one container of a roaring set.
+pub(crate) const SEGMENT_ROWS: usize = 1 << 16;
+
+const MAGIC: [u8; 8] = *b"ORTHROW1";
+const HEADER: usize = 4096;
+const SUM: usize = 8;
+
+/// A row does not match its checksum, or is missing from its file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Damaged {
+    pub(crate) position: u32,
+}
+
+/// All rows of one vector of a collection.
+#[derive(Debug)]
+pub(crate) struct RowFile {
+    files: Arc<dyn Files>,
+    dir: PathBuf,
+    dim: usize,
+    segments: RwLock<Vec<Option<Arc<Segment>>>>,
+    /// Segments with writes that were not flushed; `true` in the second for new names in the folder.
+    dirty: Mutex<(BTreeSet<usize>, bool)>,
+    /// Whether a flush failed; held during a flush, so that nobody takes rows for safe whose flush is still under way.
+    has_failed: Mutex<bool>,
+}
+
+/// The rows of one file.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    file: Arc<dyn FileHandle>,
+    number: usize,
+    dim: usize,
+    memory: MmapRaw,
+    /// The memory is a copy that has to be written beside the file.
+    is_copy: bool,
+    /// Rows inside the file (R3).
+    rows: AtomicU32,
+    /// Rows that were compared with their checksums (R2).
+    checked: Box<[AtomicU64]>,
+    is_header_mended: bool,
+}
+
+impl RowFile {
+    /// Opens the row file in folder `dir`, or makes an empty one.
+    pub(crate) fn open(files: Arc<dyn Files>, dir: PathBuf, dim: usize) -> io::Result<Self> {
+        files.create_dir(&dir)?;
+        let mut segments = Vec::new();
+        for path in files.list(&dir)? {
+            let number = path.file_stem().and_then(|stem| stem.to_str()?.parse::<usize>().ok());
+            let Some(number) = number.filter(|&number| number < SEGMENT_ROWS) else { continue };
+            if segments.len() <= number {
+                segments.resize(number + 1, None);
+            }
+            let segment = Segment::open(files.open(&path)?, number, dim)?;
+            segments[number] = Some(Arc::new(segment));
+        }
+        Ok(Self {
+            files,
+            dir,
+            dim,
+            segments: RwLock::new(segments),
+            dirty: Mutex::default(),
+            has_failed: Mutex::new(false),
+        })
+    }
+
+    pub(crate) fn dim(&self) -> usize {
+        self.dim
+    }
+
+    fn path(&self, number: usize) -> PathBuf {
+        self.dir.join(format!("{number:05}.rows"))
+    }
+
+    /// The file that holds `position`, if there is one.
+    pub(crate) fn segment(&self, number: usize) -> Option<Arc<Segment>> {
+        self.segments.read().unwrap_or_else(PoisonError::into_inner).get(number)?.clone()
+    }
+
+    fn segment_for_writing(&self, number: usize) -> io::Result<Arc<Segment>> {
+        if let Some(segment) = self.segment(number) {
+            return Ok(segment);
+        }
+        let file = self.files.create(&self.path(number))?;
+        let segment = Arc::new(Segment::create(file, number, self.dim)?);
+        let mut segments = self.segments.write().unwrap_or_else(PoisonError::into_inner);
+        if segments.len() <= number {
+            segments.resize(number + 1, None);
+        }
+        segments[number] = Some(segment.clone());
+        self.dirty.lock().unwrap_or_else(PoisonError::into_inner).1 = true;
+        Ok(segment)
+    }
+
+    /// Writes `rows`, `[n × dim]`, at the positions from `start` on. Not safe before [`sync`](Self::sync).
+    ///
+    /// Called by the committing thread only, and only with positions that no transaction names (R1).
+    pub(crate) fn write(&self, start: u32, rows: &[f32]) -> io::Result<()> {
+        let (mut start, mut rows) = (start as usize, rows);
+        while !rows.is_empty() {
+            let (number, first) = (start / SEGMENT_ROWS, start % SEGMENT_ROWS);
+            let count = (rows.len() / self.dim).min(SEGMENT_ROWS - first);
+            let (now, later) = rows.split_at(count * self.dim);
+            let segment = self.segment_for_writing(number)?;
+            segment.write(first, now)?;
+            // Afterwards: a flush that runs at the same time must not take the mark without the bytes.
+            self.dirty.lock().unwrap_or_else(PoisonError::into_inner).0.insert(number);
+            (start, rows) = (start + count, later);
+        }
+        Ok(())
+    }
+
+    /// Makes all rows written so far safe. After an error nobody knows what is (files D3).
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        let mut has_failed = self.has_failed.lock().unwrap_or_else(PoisonError::into_inner);
+        if *has_failed {
+            return Err(io::Error::other("an earlier flush failed"));
+        }
+        let dirty = std::mem::take(&mut *self.dirty.lock().unwrap_or_else(PoisonError::into_inner));
+        let done = self.sync_files(dirty);
+        *has_failed = done.is_err();
+        done
+    }
+
+    fn sync_files(&self, (numbers, has_new_names): (BTreeSet<usize>, bool)) -> io::Result<()> {
+        for &number in &numbers {
+            if let Some(segment) = self.segment(number) {
+                segment.file.sync()?;
+            }
+        }
+        if has_new_names {
+            self.files.sync_dir(&self.dir)?;
+        }
+        Ok(())
+    }
+
+    /// A copy of the row at `position`.
+    pub(crate) fn row(&self, position: u32) -> Result<Vec<f32>, Damaged> {
+        let segment = self.segment(position as usize / SEGMENT_ROWS).ok_or(Damaged { position })?;
+        Ok(segment.row(position as usize % SEGMENT_ROWS).map_err(|_| Damaged { position })?.to_vec())
+    }
+
+    /// Calls `found(position, distance)` for each of `positions`, ascending, with its inside distance to `query`; rows
+    /// that are damaged go to `damaged` instead.
+    pub(crate) fn distances(
+        &self,
+        kernel: &Kernel,
+        query: &[f32],
+        positions: impl Iterator<Item = u32>,
+        mut found: impl FnMut(u32, f32),
+        mut damaged: impl FnMut(Damaged),
+    ) {
+        let mut positions = positions.peekable();
+        let mut ids = Vec::with_capacity(GATHER);
+        let mut distances = vec![0.0f32; GATHER];
+        while let Some(&first) = positions.peek() {
+            let number = first as usize / SEGMENT_ROWS;
+            let Some(segment) = self.segment(number) else {
+                while let Some(position) = positions.next_if(|&next| next as usize / SEGMENT_ROWS == number) {
+                    damaged(Damaged { position });
+                }
+                continue;
+            };
+            let base = (number * SEGMENT_ROWS) as u32;
+            loop {
+                ids.clear();
+                while ids.len() < GATHER
+                    && let Some(position) = positions.next_if(|&next| next as usize / SEGMENT_ROWS == number)
+                {
+                    match segment.check((position - base) as usize) {
+                        Ok(()) => ids.push(position - base),
+                        Err(Damaged { .. }) => damaged(Damaged { position }),
+                    }
+                }
+                let Some(&last) = ids.last() else { break };
+                let distances = &mut distances[..ids.len()];
+                let rows = segment.rows_up_to(last as usize);
+                kernel.gather(query, rows, segment.stride(), &ids, distances);
+                for (&id, &distance) in ids.iter().zip(&*distances) {
+                    found(base + id, distance);
+                }
+            }
+        }
+    }
+
+    /// Removes the file of a segment of which no row is needed any more.
+    pub(crate) fn remove_segment(&self, number: usize) -> io::Result<()> {
+        let mut segments = self.segments.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(place) = segments.get_mut(number)
+            && place.is_some()
+        {
+            self.files.remove(&self.path(number))?;
+            *place = None;
+        }
+        Ok(())
+    }
+
+    /// The numbers of the segments that have a file.
+    pub(crate) fn segment_numbers(&self) -> Vec<usize> {
+        let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
+        segments
+            .iter()
+            .enumerate()
+            .filter(|(_, segment)| segment.is_some())
+            .map(|(number, _)| number)
+            .collect()
+    }
+
+    /// Bytes of all files.
+    pub(crate) fn bytes(&self) -> u64 {
+        let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
+        segments.iter().flatten().map(|segment| segment.file.len().unwrap_or(0)).sum()
+    }
+
+    /// Segments whose header was damaged, or torn, when they were opened; it was written anew. Their rows carry their own
+    /// checksums.
+    pub(crate) fn mended_headers(&self) -> Vec<PathBuf> {
+        let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
+        let mended = segments.iter().flatten().filter(|segment| segment.is_header_mended);
+        mended.map(|segment| self.path(segment.number)).collect()
+    }
+
+    /// Segments whose header is damaged now.
+    pub(crate) fn damaged_headers(&self) -> Vec<PathBuf> {
+        let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
+        let damaged = segments.iter().flatten().filter(|segment| !segment.is_header_fine().unwrap_or(false));
+        damaged.map(|segment| self.path(segment.number)).collect()
+    }
+
+    /// Forgets which rows were compared with their checksums, so that the next use compares them again.
+    pub(crate) fn forget_checks(&self) {
+        let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
+        for word in segments.iter().flatten().flat_map(|segment| segment.checked.iter()) {
+            word.store(0, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Rows per call of the kernel: their distances stay in the first-level cache.
+const GATHER: usize = 512;
+
+fn header(dim: usize, number: usize) -> [u8; HEADER] {
+    let mut bytes = [0; HEADER];
+    bytes[..8].copy_from_slice(&MAGIC);
+    bytes[8..12].copy_from_slice(&(dim as u32).to_le_bytes());
+    bytes[12..16].copy_from_slice(&(number as u32).to_le_bytes());
+    let sum = Checksum::of(&[&bytes[..HEADER - SUM]]);
+    bytes[HEADER - SUM..].copy_from_slice(&sum.to_le_bytes());
+    bytes
+}
+
+impl Segment {
+    fn new(file: Arc<dyn FileHandle>, number: usize, dim: usize) -> io::Result<Self> {
+        let bytes = HEADER + SEGMENT_ROWS * (dim * 4 + SUM);
+        let (memory, is_copy) = match file.map(bytes)? {
+            Some(map) => (map, false),
+            None => (MmapRaw::from(memmap2::MmapMut::map_anon(bytes)?), true),
+        };
+        let checked = (0..SEGMENT_ROWS / 64).map(|_| AtomicU64::new(0)).collect();
+        let rows = AtomicU32::new(0);
+        Ok(Self { file, number, dim, memory, is_copy, rows, checked, is_header_mended: false })
+    }
+
+    fn create(file: Arc<dyn FileHandle>, number: usize, dim: usize) -> io::Result<Self> {
+        // What a crash left of an earlier try holds no committed row.
+        file.set_len(0)?;
+        file.write_at(0, &header(dim, number))?;
+        Self::new(file, number, dim)
+    }
+
+    fn open(file: Arc<dyn FileHandle>, number: usize, dim: usize) -> io::Result<Self> {
+        let mut segment = Self::new(file, number, dim)?;
+        let length = segment.file.len()?;
+        let rows = length.saturating_sub(HEADER as u64) / segment.row_bytes() as u64;
+        let rows = rows.min(SEGMENT_ROWS as u64) as usize;
+        segment.rows = AtomicU32::new(rows as u32);
+        if !segment.is_header_fine()? {
+            // Nothing is read from it that is not known anyway: dimension and number are the schema's and the name's.
+            segment.file.write_at(0, &header(dim, number))?;
+            segment.is_header_mended = true;
+        }
+        if segment.is_copy && rows > 0 {
+            let mut bytes = vec![0; rows * segment.row_bytes()];
+            segment.file.read_at(HEADER as u64, &mut bytes)?;
+            segment.copy(0, &bytes);
+        }
+        Ok(segment)
+    }
+
+    fn is_header_fine(&self) -> io::Result<bool> {
+        let mut found = [0; HEADER];
+        if self.file.len()? < HEADER as u64 {
+            return Ok(false);
+        }
+        self.file.read_at(0, &mut found)?;
+        Ok(found == header(self.dim, self.number))
+    }
+
+    fn row_bytes(&self) -> usize {
+        self.dim * 4 + SUM
+    }
+
+    /// Elements from row to row.
+    pub(crate) fn stride(&self) -> usize {
+        self.row_bytes() / 4
+    }
+
+    fn sum(&self, row: usize, elements: &[u8]) -> u64 {
+        let position = (self.number * SEGMENT_ROWS + row) as u32;
+        Checksum::of(&[&position.to_le_bytes(), elements])
+    }
+
+    fn write(&self, first: usize, rows: &[f32]) -> io::Result<()> {
+        let mut bytes = Vec::with_capacity(rows.len() / self.dim * self.row_bytes());
+        for (row, elements) in (first..).zip(rows.chunks_exact(self.dim)) {
+            let elements: &[u8] = bytemuck::cast_slice(elements);
+            bytes.extend_from_slice(elements);
+            bytes.extend_from_slice(&self.sum(row, elements).to_le_bytes());
+        }
+        self.file.write_at((HEADER + first * self.row_bytes()) as u64, &bytes)?;
+        if self.is_copy {
+            self.copy(first, &bytes);
+        }
+        let end = first + rows.len() / self.dim;
+        for row in first..end {
+            self.checked[row / 64].fetch_or(1 << (row % 64), Ordering::Relaxed);
+        }
+        // PUBLISH: pairs with OBSERVE in `check`: the bytes are in the file.
+        self.rows.fetch_max(end as u32, Ordering::Release);
+        Ok(())
+    }
+
+    /// Writes rows into the memory that stands for the file.
+    fn copy(&self, first: usize, bytes: &[u8]) {
+        let offset = HEADER + first * self.row_bytes();
+        assert!(self.is_copy && offset + bytes.len() <= self.memory.len(), "rows lie inside the segment");
+        // SAFETY: inside the mapping, as asserted.
+        let target = unsafe { self.memory.as_mut_ptr().add(offset) };
+        // SAFETY: the mapping is anonymous and writable (`is_copy`), and no reader touches these rows yet (R1).
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), target, bytes.len()) };
+    }
+
+    /// The bytes of a row, checksum included.
+    fn bytes(&self, row: usize) -> &[u8] {
+        let offset = HEADER + row * self.row_bytes();
+        assert!(row < SEGMENT_ROWS, "a row of the segment");
+        // SAFETY: `new` mapped all rows of a segment.
+        let start = unsafe { self.memory.as_ptr().add(offset) };
+        // SAFETY: inside the mapping, and inside the file, as `check` found before (R3); never written again (R1).
+        unsafe { std::slice::from_raw_parts(start, self.row_bytes()) }
+    }
+
+    /// Whether a row may be used (R2, R3).
+    pub(crate) fn check(&self, row: usize) -> Result<(), Damaged> {
+        let (word, bit) = (&self.checked[row / 64], 1 << (row % 64));
+        if word.load(Ordering::Relaxed) & bit != 0 {
+            return Ok(());
+        }
+        let position = (self.number * SEGMENT_ROWS + row) as u32;
+        // OBSERVE: pairs with PUBLISH in `write`.
+        if row >= self.rows.load(Ordering::Acquire) as usize {
+            return Err(Damaged { position });
+        }
+        let (elements, sum) = self.bytes(row).split_at(self.dim * 4);
+        if sum != self.sum(row, elements).to_le_bytes() {
+            return Err(Damaged { position });
+        }
+        word.fetch_or(bit, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// The elements of a row.
+    pub(crate) fn row(&self, row: usize) -> Result<&[f32], Damaged> {
+        self.check(row)?;
+        Ok(bytemuck::cast_slice(&self.bytes(row)[..self.dim * 4]))
+    }
+
+    /// The rows `0..=last` with their checksums between them, for the kernels: `[(last + 1) × stride]`.
+    fn rows_up_to(&self, last: usize) -> &[f32] {
+        assert!(last < self.rows.load(Ordering::Acquire) as usize, "the row was checked");
+        // SAFETY: inside the mapping.
+        let start = unsafe { self.memory.as_ptr().add(HEADER) };
+        debug_assert!(start.cast::<f32>().is_aligned());
+        // SAFETY: a mapping starts on a page and the header is one, so it is aligned; all rows up to `last` lie inside
+        // the file (R3); positions up to a published one are not written any more (R1).
+        unsafe { std::slice::from_raw_parts(start.cast::<f32>(), (last + 1) * self.stride()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::{Disk, Simulated};
+    use orthant_engine::Metric;
+
+    fn check(files: Arc<dyn Files>, dir: PathBuf) {
+        let file = RowFile::open(files.clone(), dir.clone(), 3).unwrap();
+        file.write(0, &[1.0, 0.0, 0.0, 2.0, 0.0, 0.0]).unwrap();
+        file.write(SEGMENT_ROWS as u32 - 1, &[3.0, 0.0, 0.0, 4.0, 0.0, 0.0]).unwrap();
+        file.sync().unwrap();
+        let look = |file: &RowFile| {
+            let kernel = Kernel::new(Metric::L2, 3).unwrap();
+            let (mut found, mut damaged) = (Vec::new(), Vec::new());
+            let positions = [0, 1, 2, SEGMENT_ROWS as u32 - 1, SEGMENT_ROWS as u32, SEGMENT_ROWS as u32 * 9];
+            file.distances(
+                &kernel,
+                &[0.0; 3],
+                positions.into_iter(),
+                |position, distance| found.push((position, distance)),
+                |bad| damaged.push(bad.position),
+            );
+            (found, damaged)
+        };
+        let last = SEGMENT_ROWS as u32;
+        let expected = vec![(0, 1.0), (1, 4.0), (last - 1, 9.0), (last, 16.0)];
+        assert_eq!(look(&file), (expected.clone(), vec![2, last * 9]));
+        drop(file);
+        let file = RowFile::open(files.clone(), dir.clone(), 3).unwrap();
+        assert_eq!(look(&file), (expected, vec![2, last * 9]), "after opening again");
+        assert_eq!(file.row(1).unwrap(), [2.0, 0.0, 0.0]);
+        drop(file);
+        let path = dir.join("00001.rows");
+        files.open(&path).unwrap().write_at(HEADER as u64 + 2, &[1]).unwrap();
+        let file = RowFile::open(files, dir, 3).unwrap();
+        assert_eq!(file.row(last), Err(Damaged { position: last }));
+        assert_eq!(look(&file).1, [2, last, last * 9]);
+    }
+
+    #[test]
+    fn rows_are_found_again_and_damage_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        check(Arc::new(Disk), dir.path().join("rows"));
+        check(Arc::new(Simulated::new()), "/db/rows".into());
+    }
+}
