@@ -92,30 +92,34 @@ mod x86 {
     pub(in super::super) struct Avx512(__m512);
 
     // Each method is one or a few instructions on registers; the loads and stores are of sixteen values.
-    #[allow(clippy::undocumented_unsafe_blocks)] // SAFETY of all blocks: that of the trait, promised by the caller.
     impl Chunk for Avx512 {
         #[inline(always)]
         unsafe fn load(at: *const f32) -> Self {
+            // SAFETY: sixteen values lie there, and the instructions are there: promised by the caller.
             Self(unsafe { _mm512_loadu_ps(at) })
         }
 
         #[inline(always)]
         unsafe fn store(self, at: *mut f32) {
+            // SAFETY: sixteen values have room there, and the instructions are there: promised by the caller.
             unsafe { _mm512_storeu_ps(at, self.0) }
         }
 
         #[inline(always)]
         unsafe fn flip(self, flips: *const u32) -> Self {
+            // SAFETY: as many words as values lie there, and the instructions are there: promised by the caller.
             Self(unsafe { _mm512_xor_ps(self.0, _mm512_castsi512_ps(_mm512_loadu_si512(flips.cast()))) })
         }
 
         #[inline(always)]
         unsafe fn scale(self, factor: f32) -> Self {
+            // SAFETY: arithmetic on registers; the caller promises the instructions.
             Self(unsafe { _mm512_mul_ps(self.0, _mm512_set1_ps(factor)) })
         }
 
         #[inline(always)]
         unsafe fn mix(self, other: Self) -> (Self, Self) {
+            // SAFETY: arithmetic on registers; the caller promises the instructions.
             unsafe { (Self(_mm512_add_ps(self.0, other.0)), Self(_mm512_sub_ps(self.0, other.0))) }
         }
 
@@ -123,6 +127,7 @@ mod x86 {
         unsafe fn steps(self) -> Self {
             const P: f32 = 1.0;
             const N: f32 = -1.0;
+            // SAFETY: arithmetic on registers; the caller promises the instructions.
             unsafe {
                 let signs = _mm512_setr_ps(P, N, P, N, P, N, P, N, P, N, P, N, P, N, P, N);
                 let v = _mm512_fmadd_ps(self.0, signs, _mm512_permute_ps::<0b10_11_00_01>(self.0));
@@ -139,21 +144,24 @@ mod x86 {
     #[derive(Clone, Copy)]
     pub(in super::super) struct Avx2(__m256, __m256);
 
-    #[allow(clippy::undocumented_unsafe_blocks)] // SAFETY of all blocks: that of the trait, promised by the caller.
     impl Chunk for Avx2 {
         #[inline(always)]
         unsafe fn load(at: *const f32) -> Self {
+            // SAFETY: sixteen values lie there, and the instructions are there: promised by the caller.
             unsafe { Self(_mm256_loadu_ps(at), _mm256_loadu_ps(at.add(8))) }
         }
 
         #[inline(always)]
         unsafe fn store(self, at: *mut f32) {
+            // SAFETY: sixteen values have room there, and the instructions are there: promised by the caller.
             unsafe { _mm256_storeu_ps(at, self.0) };
+            // SAFETY: sixteen values have room there, and the instructions are there: promised by the caller.
             unsafe { _mm256_storeu_ps(at.add(8), self.1) };
         }
 
         #[inline(always)]
         unsafe fn flip(self, flips: *const u32) -> Self {
+            // SAFETY: as many words as values lie there, and the instructions are there: promised by the caller.
             unsafe {
                 let low = _mm256_castsi256_ps(_mm256_loadu_si256(flips.cast()));
                 let high = _mm256_castsi256_ps(_mm256_loadu_si256(flips.add(8).cast()));
@@ -163,6 +171,7 @@ mod x86 {
 
         #[inline(always)]
         unsafe fn scale(self, factor: f32) -> Self {
+            // SAFETY: arithmetic on registers; the caller promises the instructions.
             unsafe {
                 let factor = _mm256_set1_ps(factor);
                 Self(_mm256_mul_ps(self.0, factor), _mm256_mul_ps(self.1, factor))
@@ -171,6 +180,7 @@ mod x86 {
 
         #[inline(always)]
         unsafe fn mix(self, other: Self) -> (Self, Self) {
+            // SAFETY: arithmetic on registers; the caller promises the instructions.
             unsafe {
                 let sum = Self(_mm256_add_ps(self.0, other.0), _mm256_add_ps(self.1, other.1));
                 (sum, Self(_mm256_sub_ps(self.0, other.0), _mm256_sub_ps(self.1, other.1)))
@@ -179,6 +189,7 @@ mod x86 {
 
         #[inline(always)]
         unsafe fn steps(self) -> Self {
+            // SAFETY: arithmetic on registers; the caller promises the instructions.
             unsafe {
                 let (low, high) = (three_steps(self.0), three_steps(self.1));
                 Self(_mm256_add_ps(low, high), _mm256_sub_ps(low, high))
@@ -187,11 +198,11 @@ mod x86 {
     }
 
     /// The Hadamard transform of eight values.
-    #[allow(clippy::undocumented_unsafe_blocks)] // SAFETY: register arithmetic; the caller promises the instructions.
     #[inline(always)]
     unsafe fn three_steps(v: __m256) -> __m256 {
         const P: f32 = 1.0;
         const N: f32 = -1.0;
+        // SAFETY: arithmetic on registers; the caller promises the instructions.
         unsafe {
             let signs = _mm256_setr_ps(P, N, P, N, P, N, P, N);
             let v = _mm256_fmadd_ps(v, signs, _mm256_permute_ps::<0b10_11_00_01>(v));
@@ -218,15 +229,16 @@ mod neon {
     #[derive(Clone, Copy)]
     pub(in super::super) struct Neon(float32x4_t, float32x4_t, float32x4_t, float32x4_t);
 
-    #[allow(clippy::undocumented_unsafe_blocks)] // SAFETY of all blocks: that of the trait, promised by the caller.
     impl Chunk for Neon {
         #[inline(always)]
         unsafe fn load(at: *const f32) -> Self {
+            // SAFETY: sixteen values lie there, and the instructions are there: promised by the caller.
             unsafe { Self(vld1q_f32(at), vld1q_f32(at.add(4)), vld1q_f32(at.add(8)), vld1q_f32(at.add(12))) }
         }
 
         #[inline(always)]
         unsafe fn store(self, at: *mut f32) {
+            // SAFETY: sixteen values have room there, and the instructions are there: promised by the caller.
             unsafe {
                 vst1q_f32(at, self.0);
                 vst1q_f32(at.add(4), self.1);
@@ -237,6 +249,7 @@ mod neon {
 
         #[inline(always)]
         unsafe fn flip(self, flips: *const u32) -> Self {
+            // SAFETY: as many words as values lie there, and the instructions are there: promised by the caller.
             unsafe {
                 Self(
                     flip(self.0, flips),
@@ -249,6 +262,7 @@ mod neon {
 
         #[inline(always)]
         unsafe fn scale(self, factor: f32) -> Self {
+            // SAFETY: arithmetic on registers; the caller promises the instructions.
             unsafe {
                 Self(
                     vmulq_n_f32(self.0, factor),
@@ -261,6 +275,7 @@ mod neon {
 
         #[inline(always)]
         unsafe fn mix(self, other: Self) -> (Self, Self) {
+            // SAFETY: arithmetic on registers; the caller promises the instructions.
             unsafe {
                 (
                     Self(
@@ -281,6 +296,7 @@ mod neon {
 
         #[inline(always)]
         unsafe fn steps(self) -> Self {
+            // SAFETY: arithmetic on registers; the caller promises the instructions.
             unsafe {
                 let (a, b) = (two_steps(self.0), two_steps(self.1));
                 let (c, d) = (two_steps(self.2), two_steps(self.3));
@@ -290,18 +306,18 @@ mod neon {
         }
     }
 
-    #[allow(clippy::undocumented_unsafe_blocks)] // SAFETY: four words, promised by the caller, and register arithmetic.
     #[inline(always)]
     unsafe fn flip(values: float32x4_t, flips: *const u32) -> float32x4_t {
+        // SAFETY: as many words as values lie there, and the instructions are there: promised by the caller.
         unsafe { vreinterpretq_f32_u32(veorq_u32(vreinterpretq_u32_f32(values), vld1q_u32(flips))) }
     }
 
     /// The Hadamard transform of four values. The products with ±1 are exact, so the fused sums round as plain ones.
-    #[allow(clippy::undocumented_unsafe_blocks)] // SAFETY: reads of four constants, and register arithmetic.
     #[inline(always)]
     unsafe fn two_steps(v: float32x4_t) -> float32x4_t {
         const ODD: [f32; 4] = [1.0, -1.0, 1.0, -1.0];
         const HIGH: [f32; 4] = [1.0, 1.0, -1.0, -1.0];
+        // SAFETY: arithmetic on registers; the caller promises the instructions.
         unsafe {
             let v = vfmaq_f32(vrev64q_f32(v), v, vld1q_f32(ODD.as_ptr()));
             vfmaq_f32(vextq_f32::<2>(v, v), v, vld1q_f32(HIGH.as_ptr()))
