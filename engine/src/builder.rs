@@ -22,14 +22,21 @@ pub enum Quantization {
     None,
     /// One byte per dimension between trained bounds; the best are compared again at full precision.
     Sq8,
+    /// Lists that carry the codes of their nodes: fastest, and larger. Neighbors in one bit per dimension, nodes in one
+    /// byte; the best are compared again at full precision.
+    Blocks,
 }
 
 impl Quantization {
+    /// All of them, in the order of their numbers in files.
+    pub(crate) const ALL: [Self; 3] = [Self::None, Self::Sq8, Self::Blocks];
+
     /// The name on the command line and in files.
     pub fn name(self) -> &'static str {
         match self {
             Self::None => "none",
             Self::Sq8 => "sq8",
+            Self::Blocks => "blocks",
         }
     }
 }
@@ -44,13 +51,13 @@ impl std::str::FromStr for Quantization {
     type Err = UnknownQuantization;
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
-        [Self::None, Self::Sq8].into_iter().find(|known| known.name() == name).ok_or(UnknownQuantization)
+        Self::ALL.into_iter().find(|known| known.name() == name).ok_or(UnknownQuantization)
     }
 }
 
 /// The text names no quantization.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("unknown quantization: the names are none and sq8")]
+#[error("unknown quantization: the names are none, sq8 and blocks")]
 #[non_exhaustive]
 pub struct UnknownQuantization;
 
@@ -76,6 +83,12 @@ pub enum BuildError {
     /// There is no memory for rows.
     #[error(transparent)]
     Rows(#[from] ArenaError),
+    /// A block has no room for so many neighbors.
+    #[error("a block holds up to {max} neighbors, not {m0}: choose a smaller m", max = orthant_graph::BLOCK_LANES)]
+    BlockNeighbors {
+        /// Neighbors on level 0, twice `m`.
+        m0: usize,
+    },
     /// The quantization does not know the metric.
     #[error("quantization {quantization} has no distance for metric {metric}")]
     Quantization {
@@ -94,7 +107,7 @@ pub enum BuildError {
 /// | `ef_construction` | 200 | what the engines it is compared with use; not tuned yet |
 /// | `seed` | 42 | any will do; the same seed and order of rows give the same index on one thread |
 /// | `threads` | 0 | all cores the process may use |
-/// | `quantization` | none | exact distances; `sq8` reads a quarter of the bytes |
+/// | `quantization` | none | exact distances; `sq8` reads a quarter of the bytes, `blocks` is fastest and takes most memory |
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct IndexBuilder {
@@ -183,10 +196,17 @@ impl IndexBuilder {
         if self.dim == 0 || self.dim > MAX_DIM {
             return Err(BuildError::Dimension { dim: self.dim });
         }
-        if self.quantization == Quantization::Sq8 && self.metric == Metric::L1 {
+        if self.quantization != Quantization::None && self.metric == Metric::L1 {
             return Err(BuildError::Quantization { quantization: self.quantization, metric: self.metric });
         }
         let config = GraphConfig::new(self.m, self.ef_construction)?;
+        if self.quantization == Quantization::Blocks {
+            if config.m0() > orthant_graph::BLOCK_LANES {
+                return Err(BuildError::BlockNeighbors { m0: config.m0() });
+            }
+            // The most that a list may carry, whatever the codes will be.
+            config.with_payload_bytes(5 * self.dim.next_multiple_of(16) + 256)?;
+        }
         let layout = RowLayout::new::<f32>(self.dim);
         let expect = |bytes_per_row: usize| MemoryOptions {
             expected_bytes: self.expected_rows.map(|rows| rows.saturating_mul(bytes_per_row)),
@@ -206,6 +226,7 @@ impl IndexBuilder {
             directory: Directory::new(),
             quantization: self.quantization,
             codes: None,
+            blocks: None,
             workers: self.workers,
             memory: self.memory,
             pool: Default::default(),

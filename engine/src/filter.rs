@@ -7,6 +7,9 @@ use crate::search::{Hit, SearchError, SearchParams, Searcher};
 
 /// How a search walks the graph.
 pub(crate) trait Walk {
+    /// Whether it takes every row, so that another way to find the nearest will do.
+    const IS_PLAIN: bool = false;
+
     /// At least `k` nodes where there are so many, as far as a beam of `ef` finds them.
     fn search<'s, S: Scorer>(
         &self,
@@ -22,6 +25,8 @@ pub(crate) trait Walk {
 pub(crate) struct Unfiltered;
 
 impl Walk for Unfiltered {
+    const IS_PLAIN: bool = true;
+
     #[inline(always)]
     fn search<'s, S: Scorer>(
         &self,

@@ -18,6 +18,7 @@ use orthant_pool::{Affinity, CancelToken, Pool, PoolError};
 use orthant_quant::{Sq8, TrainError};
 use orthant_storage::{ArenaError, MemoryOptions, RegionError, RowArena};
 
+use crate::blocks::{Blocks, BlocksError};
 use crate::builder::{BuildError, IndexBuilder, Quantization};
 use crate::codes::{Codes, CodesError};
 use crate::directory::{Claim, Directory};
@@ -56,6 +57,7 @@ pub struct Index {
     pub(crate) directory: Directory,
     pub(crate) quantization: Quantization,
     pub(crate) codes: Option<Codes>,
+    pub(crate) blocks: Option<Blocks>,
     pub(crate) workers: Workers,
     pub(crate) memory: MemoryOptions,
     pub(crate) pool: OnceLock<Pool>,
@@ -166,6 +168,9 @@ pub enum InsertError {
     /// The quantizer could not be trained.
     #[error(transparent)]
     Train(#[from] TrainError),
+    /// The edges could not be coded.
+    #[error(transparent)]
+    Edges(#[from] orthant_quant::EdgeError),
     /// The threads for the batch could not be started.
     #[error(transparent)]
     Pool(#[from] PoolError),
@@ -192,6 +197,16 @@ pub enum FillError<E> {
     /// The index could not be made.
     #[error(transparent)]
     Build(BuildError),
+}
+
+impl From<BlocksError> for InsertError {
+    fn from(error: BlocksError) -> Self {
+        match error {
+            BlocksError::Isa(error) => error.into(),
+            BlocksError::Edges(error) => error.into(),
+            BlocksError::Damaged => unreachable!("nothing was read"),
+        }
+    }
 }
 
 impl From<CodesError> for InsertError {
@@ -374,6 +389,9 @@ impl Index {
             return Ok(());
         }
         self.overwrite_dead_rows();
+        if self.quantization == Quantization::Blocks {
+            return if self.blocks.is_some() { Ok(()) } else { self.make_blocks() };
+        }
         let layout = self.rows.layout();
         let quantizer = Sq8::train(self.rows.rows(), layout.stride(), count, self.dim)?;
         let stride = crate::codes::code_stride(self.dim);
@@ -648,7 +666,7 @@ impl Index {
     /// The rows as the graph compares them.
     pub(crate) fn space(&self) -> RowSpace<'_> {
         let has_zero_row = self.has_zero_row.load(Ordering::Acquire);
-        RowSpace { kernels: &self.kernels, rows: &self.rows, has_zero_row }
+        RowSpace { kernels: &self.kernels, rows: &self.rows, has_zero_row, blocks: self.blocks.as_ref() }
     }
 
     pub(crate) fn check_row(&self, number: usize, row: &[f32]) -> Result<(), InsertError> {

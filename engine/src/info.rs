@@ -97,14 +97,19 @@ impl Index {
             seed: self.seed,
             entry: self.graph.entry(),
             quantization: self.quantization,
-            is_trained: self.quantization == Quantization::None || self.codes.is_some(),
+            is_trained: match self.quantization {
+                Quantization::None => true,
+                Quantization::Sq8 => self.codes.is_some(),
+                Quantization::Blocks => self.blocks.is_some(),
+            },
             isa: self.kernels.whole().isa(),
             memory: MemoryInfo {
                 rows: self.rows.pages(),
                 codes: self.codes.as_ref().map(|codes| codes.codes.pages()),
                 row_bytes: self.rows.layout().stride() * 4,
                 code_bytes: self.codes.as_ref().map_or(0, |codes| codes.codes.width() + 4),
-                list_bytes: config.m0().next_multiple_of(16) * 4,
+                list_bytes: config.m0().next_multiple_of(16) * 4
+                    + config.payload_bytes().next_multiple_of(64),
             },
         }
     }

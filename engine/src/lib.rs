@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod blocks;
 mod builder;
 mod codes;
 mod compact;
@@ -18,6 +19,7 @@ mod remove;
 mod search;
 mod snapshot;
 mod space;
+mod speed;
 
 pub use builder::{BuildError, IndexBuilder, MAX_DIM, Quantization, UnknownQuantization};
 pub use flat::{FlatRows, exact};

@@ -43,7 +43,9 @@ impl Index {
         let count = self.rows.len();
         self.graph.settle(&self.space(), &mut Scratch::new()).map_err(orthant_graph::InsertError::from)?;
         let mut order = self.graph.depth_first_order();
-        let graph_options = self.expecting(count * self.graph.config().m0() * 4);
+        let graph_options = self.expecting(
+            count * (self.graph.config().m0() * 4 + self.graph.config().payload_bytes().next_multiple_of(64)),
+        );
         let graph = self.graph.renumbered(&order, graph_memory(&graph_options)?)?;
         // Rows that the graph has never heard of were given up. They keep their numbers.
         order.extend(order.len() as NodeId..count as NodeId);
@@ -57,6 +59,7 @@ impl Index {
         let keys = self.keys.reordered(&order, &self.memory)?;
         (self.graph, self.rows, self.codes, self.keys) = (graph, rows, codes, keys);
         self.directory = Directory::unfilled();
+        self.refresh_entries();
         Ok(())
     }
 

@@ -9,11 +9,13 @@
 
 use std::sync::OnceLock;
 
-use orthant_graph::{Neighbor, NodeId, Scratch};
+use orthant_graph::{BlockSearch, Neighbor, NodeId, Scratch};
 use orthant_kernels::{IsaError, Metric};
 use orthant_pool::{CancelToken, PoolError};
 use orthant_quant::Sq8Query;
 
+use crate::blocks::BlockQuery;
+use crate::builder::Quantization;
 use crate::filter::{Unfiltered, Walk};
 use crate::ids::{Key, KeyRef, RowId};
 use crate::index::{Index, first_not_finite, normalize};
@@ -204,6 +206,8 @@ pub(crate) struct SearchScratch {
     graph: Scratch,
     query: Vec<f32>,
     coded: Sq8Query,
+    block: BlockQuery,
+    starts: Vec<Neighbor>,
     nodes: Vec<NodeId>,
     distances: Vec<f32>,
     hits: Vec<Hit>,
@@ -228,6 +232,9 @@ impl SearchScratch {
     }
 }
 
+/// How many times `k` a beam over blocks is widened to before rows are searched instead.
+const MOST_WIDENED: usize = 8;
+
 /// Queries per turn of a thread in a batch: long enough that taking a turn costs nothing beside
 /// them, short enough that threads end together.
 const QUERY_CHUNK: usize = 16;
@@ -249,9 +256,9 @@ impl Index {
     }
 
     /// One search that walks the graph in a given way.
-    pub(crate) fn search_by<'s>(
+    pub(crate) fn search_by<'s, W: Walk>(
         &self,
-        walk: &impl Walk,
+        walk: &W,
         query: &[f32],
         params: SearchParams,
         scratch: &'s mut SearchScratch,
@@ -269,8 +276,27 @@ impl Index {
             // A zero query is as far from everything as a zero row is.
             space.has_zero_row = true;
         }
-        let ef = params.ef.max(params.k);
         scratch.hits.clear();
+        if !W::IS_PLAIN || !self.search_in_blocks(params, space, scratch) {
+            self.search_in_rows(walk, params, space, scratch);
+        }
+        for hit in &mut scratch.hits {
+            hit.distance = self.kernels.to_border(hit.distance);
+            // The search saw the node live, so this is the row that it compared (N4).
+            hit.generation = self.graph.generation(hit.node);
+        }
+        Ok(&scratch.hits)
+    }
+
+    /// A search by whole rows, or by their codes.
+    fn search_in_rows(
+        &self,
+        walk: &impl Walk,
+        params: SearchParams,
+        space: RowSpace<'_>,
+        scratch: &mut SearchScratch,
+    ) {
+        let ef = params.ef.max(params.k);
         match &self.codes {
             None => {
                 let margin = if ef >= 2 * params.k { Margin::WIDE_SEARCH } else { Margin::NARROW_SEARCH };
@@ -293,12 +319,38 @@ impl Index {
                 scratch.rerank(space, params.k);
             }
         }
-        for hit in &mut scratch.hits {
-            hit.distance = self.kernels.to_border(hit.distance);
-            // The search saw the node live, so this is the row that it compared (N4).
-            hit.generation = self.graph.generation(hit.node);
+    }
+
+    /// A search by blocks; false where there are none, or where it found nowhere to begin.
+    fn search_in_blocks(
+        &self,
+        params: SearchParams,
+        space: RowSpace<'_>,
+        scratch: &mut SearchScratch,
+    ) -> bool {
+        let (Quantization::Blocks, Some(blocks)) = (self.quantization, &self.blocks) else { return false };
+        let SearchScratch { graph, query, block, starts, nodes, .. } = scratch;
+        blocks.prepare(query, block, starts);
+        let keep = params.rerank.max(params.k);
+        let mut search = BlockSearch { ef: params.ef.max(params.k), k: params.k, keep };
+        let mut found = self.graph.search_blocks(&blocks.from(block), starts, search, graph);
+        // A beam holds some nodes more than once; a narrow one may end with too few.
+        let wanted = params.k.min(self.graph.len());
+        while found.len() < wanted && search.ef < MOST_WIDENED * params.k {
+            search.ef *= 2;
+            found = self.graph.search_blocks(&blocks.from(block), starts, search, graph);
         }
-        Ok(&scratch.hits)
+        if found.len() < wanted {
+            return false;
+        }
+        // Behind the k-th by code, only what may be nearer in truth is compared again.
+        let limit =
+            found.get(params.k - 1).map_or(f32::INFINITY, |last| blocks.doubtful_below(last.distance));
+        nodes.clear();
+        let is_worth = |&(place, found): &(usize, &Neighbor)| place < params.k || found.distance <= limit;
+        nodes.extend(found.iter().enumerate().take_while(is_worth).map(|(_, found)| found.node));
+        scratch.rerank(space, params.k);
+        true
     }
 
     /// The `k` nearest rows that a search with a beam of `ef` finds, nearest first; all rows when there

@@ -20,6 +20,7 @@ use orthant_quant::Sq8;
 use orthant_storage::persist::{self, FileWriter, MappedFile, Verify};
 use orthant_storage::{ArenaError, Column, MemoryOptions, Region, RegionError, RowArena, RowLayout};
 
+use crate::blocks::{Blocks, BlocksError, block_metric};
 use crate::builder::{MAX_DIM, Quantization};
 use crate::codes::{Codes, CodesError, code_stride};
 use crate::directory::Directory;
@@ -45,6 +46,7 @@ const NEXT_NUMBER: [u8; 8] = *b"nextnum\0";
 const KEY_TEXTS: [u8; 8] = *b"keytext\0";
 const SQ8: [u8; 8] = *b"sq8\0\0\0\0\0";
 const CODES: [u8; 8] = *b"codes\0\0\0";
+const BLOCKS: [u8; 8] = *b"blocks\0\0";
 const BIASES: [u8; 8] = *b"biases\0\0";
 
 fn table_tag(table: Table) -> [u8; 8] {
@@ -247,6 +249,9 @@ impl Index {
                 })
             })?;
         }
+        if let Some(blocks) = &self.blocks {
+            writer.write_section(BLOCKS, &blocks.to_bytes())?;
+        }
         if self.writes.quiet() != Some(before) {
             return Err(busy());
         }
@@ -335,7 +340,7 @@ impl Opening<'_> {
 
     fn index(&self) -> Result<Index, OpenError> {
         let head = self.head()?;
-        let config = self.config(&head)?;
+        let mut config = self.config(&head)?;
         let (dim, rows) = (head.dim as usize, head.rows as usize);
         let metric = Metric::ALL[head.metric as usize];
         let layout = RowLayout::with_stride(dim, head.stride as usize);
@@ -343,7 +348,13 @@ impl Opening<'_> {
         let arena = RowArena::from_region(layout, row_region, head.rows)
             .map_err(|source| OpenError::Rows { path: self.path(), source })?;
         let has_codes = self.file.bytes(SQ8).is_some();
-        Ok(Index {
+        let blocks = self.blocks(&head)?;
+        if let Some(blocks) = &blocks {
+            config = config
+                .with_payload_bytes(blocks.payload_bytes())
+                .map_err(|_| self.bad_blocks(blocks.payload_bytes()))?;
+        }
+        let mut index = Index {
             dim,
             metric,
             kernels: RowKernels::new(metric, dim)?,
@@ -354,13 +365,16 @@ impl Opening<'_> {
             seed: head.seed,
             keys: self.keys(&head)?,
             directory: Directory::unfilled(),
-            quantization: if head.quantization == 0 { Quantization::None } else { Quantization::Sq8 },
+            quantization: Quantization::ALL[head.quantization as usize],
             codes: if has_codes { Some(self.codes(&head)?) } else { None },
+            blocks,
             workers: Workers { threads: self.options.threads, cores: None },
             memory: self.options.memory.clone(),
             pool: Default::default(),
             writes: Default::default(),
-        })
+        };
+        index.refresh_entries();
+        Ok(index)
     }
 
     /// The header, its fields in range.
@@ -374,7 +388,7 @@ impl Opening<'_> {
         check("dim", head.dim, (1..=MAX_DIM as u32).contains(&head.dim))?;
         check("stride", head.stride, head.stride >= head.dim && head.stride <= head.dim + 1024)?;
         check("metric", head.metric, (head.metric as usize) < Metric::ALL.len())?;
-        check("quantization", head.quantization, head.quantization <= 1)?;
+        check("quantization", head.quantization, (head.quantization as usize) < Quantization::ALL.len())?;
         check("key mode", head.key_mode, head.key_mode <= 2)?;
         check("flags", head.flags, head.flags <= FLAG_KEEP_PRUNED | FLAG_ZERO_ROW)?;
         check("rows", head.rows, head.rows <= orthant_graph::MAX_NODE)?;
@@ -412,7 +426,10 @@ impl Opening<'_> {
         };
         let memory = GraphMemory {
             heads: table(Table::Heads, nodes * 4)?,
-            blocks: table(Table::Blocks, nodes * block(config.m0()))?,
+            blocks: table(
+                Table::Blocks,
+                nodes * (block(config.m0()) + config.payload_bytes().next_multiple_of(64) as u64),
+            )?,
             block_links: links()?,
             towers: table(Table::Towers, nodes * 4)?,
             anchors: table(Table::Anchors, nodes * 4)?,
@@ -432,6 +449,29 @@ impl Opening<'_> {
             entry: head.entry.checked_sub(1).map(|node| (node, head.entry_level as u8)),
         };
         Graph::open(config, memory, state).map_err(|source| OpenError::Graph { path: self.path(), source })
+    }
+
+    /// What the lists carry, if they carry something.
+    fn blocks(&self, head: &Head) -> Result<Option<Blocks>, OpenError> {
+        let Some(bytes) = self.file.bytes(BLOCKS) else { return Ok(None) };
+        let bad = || self.bad_blocks(bytes.len());
+        let metric = block_metric(Metric::ALL[head.metric as usize]).ok_or_else(bad)?;
+        if head.m0 as usize > orthant_graph::BLOCK_LANES {
+            return Err(bad());
+        }
+        match Blocks::from_bytes(bytes, metric, head.dim as usize) {
+            Ok(blocks) => Ok(Some(blocks)),
+            Err(BlocksError::Isa(error)) => Err(error.into()),
+            Err(_) => Err(bad()),
+        }
+    }
+
+    fn bad_blocks(&self, bytes: usize) -> OpenError {
+        OpenError::Head {
+            path: self.path(),
+            field: "the size of the blocks' parameters",
+            value: bytes as u64,
+        }
     }
 
     fn keys(&self, head: &Head) -> Result<Keys, OpenError> {

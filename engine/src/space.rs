@@ -25,6 +25,8 @@ use orthant_graph::{NodeId, Scorer, Space};
 use orthant_kernels::{IsaError, Kernel, Metric};
 use orthant_storage::RowArena;
 
+use crate::blocks::Blocks;
+
 /// Below this dimension a row is at most 12 cache lines, and a second look costs what it saves.
 const SCREEN_FROM_DIM: usize = 192;
 
@@ -105,6 +107,8 @@ pub(crate) struct RowSpace<'a> {
     pub(crate) rows: &'a RowArena<f32>,
     /// Cosine only: there are rows of length zero.
     pub(crate) has_zero_row: bool,
+    /// What lists carry beside ids.
+    pub(crate) blocks: Option<&'a Blocks>,
 }
 
 impl<'a> RowSpace<'a> {
@@ -261,5 +265,16 @@ impl<'s> Space for RowSpace<'s> {
         // SAFETY: P1.
         let query = unsafe { self.rows.row_unchecked(id) };
         RowScorer { space: *self, query, share: Cell::default(), margin: Margin::INSERT }
+    }
+
+    fn payload_bytes(&self) -> usize {
+        self.blocks.map_or(0, Blocks::payload_bytes)
+    }
+
+    fn fill_payload(&self, node: NodeId, ids: &[u32], old: Option<(&[u32], &[u8])>, payload: &mut [u8]) {
+        if let Some(blocks) = self.blocks {
+            // SAFETY: P1.
+            blocks.fill(node, ids, old, payload, |node| unsafe { self.rows.row_unchecked(node) });
+        }
     }
 }

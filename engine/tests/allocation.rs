@@ -33,7 +33,7 @@ static COUNTING: Counting = Counting;
 fn a_warm_search_allocates_nothing() {
     let dim = 200; // wide enough for rows to be screened
     let (rows, queries) = (clustered(2000, dim, 1), clustered(50, dim, 2));
-    for quantization in [Quantization::None, Quantization::Sq8] {
+    for quantization in [Quantization::None, Quantization::Sq8, Quantization::Blocks] {
         let mut index = Index::builder(dim, Metric::L2)
             .quantization(quantization)
             .threads(1)

@@ -20,7 +20,7 @@ use crate::admit::Admit;
 
 /// Distance bits whose unsigned order is the order of the distances (negative ones included).
 #[inline(always)]
-fn ordered_bits(distance: f32) -> u32 {
+pub(crate) fn ordered_bits(distance: f32) -> u32 {
     let bits = distance.to_bits();
     let sign = (bits as i32 >> 31) as u32;
     bits ^ (sign | 0x8000_0000)

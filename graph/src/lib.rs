@@ -3,6 +3,8 @@
 mod admit;
 mod anchor;
 mod beam;
+#[cfg(not(loom))]
+mod blocks;
 mod config;
 mod entry;
 mod filter;
@@ -21,6 +23,8 @@ mod optimize;
 #[cfg(not(loom))]
 mod prefetch;
 mod reclaim;
+#[cfg(not(loom))]
+mod refine;
 mod remove;
 mod scorer;
 mod scratch;
@@ -35,6 +39,8 @@ mod update;
 mod validate;
 mod visited;
 
+#[cfg(not(loom))]
+pub use blocks::{BLOCK_LANES, BlockScorer, BlockSearch};
 pub use config::{
     ConfigError, GraphConfig, MAX_EF_CONSTRUCTION, MAX_LEVEL, MAX_M0, MAX_NODE, MAX_PAYLOAD_BYTES,
 };
@@ -43,6 +49,8 @@ pub use graph::{Graph, GraphState};
 pub use level::LevelDraw;
 pub use memory::{GraphMemory, Memory, MemoryError};
 pub use monitor::{Advice, Quality};
+#[cfg(not(loom))]
+pub use refine::RunRanges;
 pub use remove::RemoveError;
 pub use scorer::{Scorer, Space};
 pub use scratch::Scratch;
@@ -55,7 +63,7 @@ pub use validate::{Fault, Report};
 /// and no list that could be seen then is overwritten. Searches and writes take one themselves; take
 /// one around several steps that belong together (a search, and reading the rows of what it found). Cheap, and
 /// not for long: what is removed or replaced anywhere in the process meanwhile cannot be reclaimed.
-pub struct Pin(#[allow(dead_code)] crossbeam_epoch::Guard);
+pub struct Pin(#[cfg_attr(loom, allow(dead_code))] crossbeam_epoch::Guard);
 
 impl std::fmt::Debug for Pin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -11,6 +11,9 @@ use crate::{Neighbor, NodeId};
 pub struct Scratch {
     pub(crate) beam: Beam,
     pub(crate) visited: Visited,
+    /// What a search over blocks has yet to expand.
+    #[cfg(not(loom))]
+    pub(crate) waiting: crate::blocks::Waiting,
     /// The nodes of the batch to be scored, and their distances.
     pub(crate) batch: Batch,
     /// Results of the last search.

@@ -290,6 +290,13 @@ impl Slots {
         unsafe { self.partners.at(node as usize) }.store(old, Ordering::Release);
     }
 
+    /// Sets how often the slot was used again, in a graph that nobody else has.
+    #[cfg(not(loom))]
+    pub(crate) fn set_generation(&self, node: NodeId, generation: u32) {
+        // SAFETY: as in `word`.
+        unsafe { self.generations.at(node as usize) }.store(generation, Ordering::Release);
+    }
+
     /// How often the slot was used again.
     pub(crate) fn generation(&self, node: NodeId) -> u32 {
         // SAFETY: as in `word`.

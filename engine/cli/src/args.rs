@@ -86,6 +86,8 @@ pub(crate) enum QuantizationName {
     None,
     /// One byte per dimension, exact distances for the best candidates
     Sq8,
+    /// Neighbor lists that carry codes: fastest, most memory
+    Blocks,
 }
 
 /// Flags that shape the graph, shared by every command that builds one.

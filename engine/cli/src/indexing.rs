@@ -27,6 +27,7 @@ impl From<QuantizationName> for Quantization {
         match name {
             QuantizationName::None => Self::None,
             QuantizationName::Sq8 => Self::Sq8,
+            QuantizationName::Blocks => Self::Blocks,
         }
     }
 }

@@ -1,0 +1,269 @@
+//! Node blocks: the lists of level 0 carry codes of the node and of its neighbors.
+//!
+//! A list's payload is `[codes of the edges][code of the node's row][its bias]`: the neighbors as differences to the node,
+//! one bit per dimension, 32 to a scan (`orthant_quant::EdgeCodes`), and the row itself in one byte per dimension
+//! (`Sq8`). One hop of a search reads one block; full-precision rows are read for the best few at the end.
+//!
+//! * **B1** When an index has blocks, the payload of every published list is what [`Blocks::fill`] makes of the rows that
+//!   the list names, lane by lane in the order of the list, bit for bit, whatever was inserted or removed before.
+//!   (A code is a function of the two rows alone, and rows never change while a list names them.)
+//! * **B2** Searches begin at the nearest of a few hundred sampled rows, coded as edges from the origin. A sampled row may
+//!   be gone or replaced; then the search merely begins at a node that is farther than it seemed.
+//!
+//! Cost per row at d dimensions: 5·d + 264 bytes, rounded up to 64. Replacing a list encodes the edges that are new in it.
+
+use std::cell::RefCell;
+
+use orthant_graph::{BLOCK_LANES, BlockScorer, Neighbor, NodeId};
+use orthant_kernels::{CodeKernel, IsaError, Metric};
+use orthant_quant::{EdgeCodes, EdgeConfig, EdgeError, EdgeQuery, Rotation, Sq8, Sq8Query};
+
+/// Rows that searches may begin at: eight scans. A first choice.
+const ENTRIES: usize = 256;
+
+/// Of those, how many a search begins at. A first choice.
+const STARTS: usize = 4;
+
+/// Seed of the rotation: any will do, and one that is fixed gives the same codes everywhere.
+const ROTATION_SEED: u64 = 0x0B10_C5ED;
+
+/// Why blocks could not be set up.
+#[derive(Debug)]
+pub(crate) enum BlocksError {
+    Isa(IsaError),
+    Edges(EdgeError),
+    /// The bytes are no parameters of blocks.
+    Damaged,
+}
+
+/// What blocks are made and read with.
+pub(crate) struct Blocks {
+    metric: Metric,
+    rotation: Rotation,
+    edges: EdgeCodes,
+    own: Sq8,
+    kernel: CodeKernel,
+    entries: Vec<Entries>,
+    /// Standard deviation of a squared distance by code, over the root of that distance.
+    spread: f32,
+}
+
+/// Up to 32 rows to begin at.
+struct Entries {
+    nodes: Vec<NodeId>,
+    codes: Vec<u8>,
+}
+
+/// A query, prepared for blocks; reused.
+#[derive(Default)]
+pub(crate) struct BlockQuery {
+    turned: Vec<f32>,
+    edges: EdgeQuery,
+    own: Sq8Query,
+}
+
+/// The metric that blocks estimate: cosine is L2 of unit rows.
+pub(crate) fn block_metric(metric: Metric) -> Option<Metric> {
+    match metric {
+        Metric::L2 | Metric::Cosine => Some(Metric::L2),
+        Metric::InnerProduct => Some(Metric::InnerProduct),
+        _ => None,
+    }
+}
+
+impl Blocks {
+    /// Parameters from a trained code of rows, their mean, and a typical squared length of an edge.
+    pub(crate) fn new(metric: Metric, own: Sq8, mean: &[f32], unit: f32) -> Result<Self, BlocksError> {
+        let mut rotation = Rotation::hadamard(own.dim(), ROTATION_SEED).map_err(BlocksError::Isa)?;
+        if metric == Metric::L2 {
+            rotation = rotation.with_mean(mean);
+        }
+        Self::from_parts(metric, own, rotation, unit)
+    }
+
+    fn from_parts(metric: Metric, own: Sq8, rotation: Rotation, unit: f32) -> Result<Self, BlocksError> {
+        let config = EdgeConfig { unit, ..EdgeConfig::new(metric, rotation.out_dim()) };
+        let edges = EdgeCodes::new(config).map_err(BlocksError::Edges)?;
+        let kernel = CodeKernel::new(own.dim()).map_err(BlocksError::Isa)?;
+        // A code is off by up to half a step, evenly: a variance of step² / 12. |q - x|² moves by twice |q - x| times that
+        // of one direction.
+        let square: f32 = own.steps().iter().map(|step| step * step).sum::<f32>() / own.dim() as f32;
+        let spread = if own.is_lossless() { 0.0 } else { 2.0 * (square / 12.0).sqrt() };
+        Ok(Self { metric, rotation, edges, own, kernel, entries: Vec::new(), spread })
+    }
+
+    /// Bytes behind the ids of a list.
+    pub(crate) fn payload_bytes(&self) -> usize {
+        self.bias_at() + size_of::<f32>()
+    }
+
+    fn bias_at(&self) -> usize {
+        (self.edges.payload_bytes() + self.own.dim()).next_multiple_of(size_of::<f32>())
+    }
+
+    /// Makes `nodes`, whose rows `row` knows, the rows that searches begin at: evenly [`ENTRIES`] of them.
+    pub(crate) fn set_entries<'r>(&mut self, nodes: &[NodeId], row: impl Fn(NodeId) -> &'r [f32]) {
+        let step = nodes.len().div_ceil(ENTRIES).max(1);
+        let chosen: Vec<NodeId> = nodes.iter().copied().step_by(step).collect();
+        let origin = vec![0.0; self.edges.dim()];
+        let encode = |nodes: &[NodeId]| {
+            let rows: Vec<Vec<f32>> = nodes.iter().map(|&node| self.turned(row(node))).collect();
+            let mut codes = vec![0; self.edges.payload_bytes()];
+            self.edges.encode(&origin, &rows, &mut codes);
+            Entries { nodes: nodes.to_vec(), codes }
+        };
+        self.entries = chosen.chunks(BLOCK_LANES).map(encode).collect();
+    }
+
+    fn turned(&self, row: &[f32]) -> Vec<f32> {
+        let mut turned = vec![0.0; self.rotation.out_dim()];
+        self.rotation.rotate(row, &mut turned);
+        turned
+    }
+
+    /// Fills the payload of a list of `node` (B1); see `orthant_graph::Space::fill_payload` for the shapes.
+    pub(crate) fn fill<'r>(
+        &self,
+        node: NodeId,
+        ids: &[u32],
+        old: Option<(&[u32], &[u8])>,
+        payload: &mut [u8],
+        row: impl Fn(NodeId) -> &'r [f32],
+    ) {
+        thread_local! {
+            static TURNED: RefCell<(Vec<f32>, Vec<f32>)> = const { RefCell::new((Vec::new(), Vec::new())) };
+        }
+        let edge_bytes = self.edges.payload_bytes();
+        let old = old.filter(|(_, old)| old.len() == payload.len());
+        let (edges, own) = payload.split_at_mut(edge_bytes);
+        let mine = row(node);
+        match old {
+            Some((_, old)) => own.copy_from_slice(&old[edge_bytes..]),
+            None => {
+                own.fill(0);
+                let bias = self.own.encode(mine, &mut own[..mine.len()]);
+                let at = self.bias_at() - edge_bytes;
+                own[at..].copy_from_slice(&bias.to_ne_bytes());
+            }
+        }
+        self.edges.clear(edges);
+        TURNED.with_borrow_mut(|(from, to)| {
+            from.resize(self.rotation.out_dim(), 0.0);
+            to.resize(self.rotation.out_dim(), 0.0);
+            let mut is_turned = false;
+            for (lane, id) in named(ids).enumerate() {
+                let before = old.and_then(|(words, old)| {
+                    named(words).position(|other| other == id).map(|lane| (&old[..edge_bytes], lane))
+                });
+                if let Some((old, old_lane)) = before {
+                    self.edges.copy_edge(old, old_lane, edges, lane);
+                    continue;
+                }
+                if !is_turned {
+                    self.rotation.rotate(mine, from);
+                    is_turned = true;
+                }
+                self.rotation.rotate(row(id), to);
+                self.edges.encode_edge(from, to, lane, edges);
+            }
+        });
+    }
+
+    /// Prepares a query and chooses where its search begins, nearest first.
+    pub(crate) fn prepare(&self, query: &[f32], prepared: &mut BlockQuery, starts: &mut Vec<Neighbor>) {
+        prepared.turned.resize(self.rotation.out_dim(), 0.0);
+        self.rotation.rotate(query, &mut prepared.turned);
+        self.edges.prepare(&prepared.turned, &mut prepared.edges);
+        self.own.prepare(self.metric, query, &mut prepared.own);
+        let origin = match self.metric {
+            Metric::L2 => prepared.turned.iter().map(|value| value * value).sum(),
+            _ => 0.0,
+        };
+        starts.clear();
+        let mut estimates = [0.0; BLOCK_LANES];
+        for entries in &self.entries {
+            let bound = if starts.len() < STARTS { f32::INFINITY } else { starts[STARTS - 1].distance };
+            let mut near =
+                self.edges.estimate(&prepared.edges, origin, &entries.codes, bound, &mut estimates);
+            while near != 0 {
+                let lane = near.trailing_zeros() as usize;
+                near &= near - 1;
+                let start = Neighbor { node: entries.nodes[lane], distance: estimates[lane] };
+                let place = starts.partition_point(|other| other.distance <= start.distance);
+                if place < STARTS {
+                    starts.truncate(STARTS - 1);
+                    starts.insert(place, start);
+                }
+            }
+        }
+    }
+
+    /// Distances from a prepared query.
+    pub(crate) fn from<'a>(&'a self, query: &'a BlockQuery) -> Scorer<'a> {
+        Scorer { blocks: self, query }
+    }
+
+    /// How far a row may lie by code that is nearer than `distance` in truth: three standard deviations, of both codes.
+    pub(crate) fn doubtful_below(&self, distance: f32) -> f32 {
+        match self.metric {
+            Metric::L2 => distance + 3.0 * 1.414 * self.spread * distance.max(0.0).sqrt(),
+            _ => f32::INFINITY,
+        }
+    }
+
+    /// The parameters as bytes: `[unit f32][rotation length u32][rotation][code of rows]`, little-endian.
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        let rotation = self.rotation.to_bytes();
+        let mut bytes = self.edges.config().unit.to_le_bytes().to_vec();
+        // A rotation takes a few bytes per dimension, of which there are 65,536 at most.
+        bytes.extend((rotation.len() as u32).to_le_bytes());
+        bytes.extend(rotation);
+        bytes.extend(self.own.to_bytes());
+        bytes
+    }
+
+    /// The parameters that [`to_bytes`](Self::to_bytes) wrote for an index of this metric and dimension. Without entries.
+    pub(crate) fn from_bytes(bytes: &[u8], metric: Metric, dim: usize) -> Result<Self, BlocksError> {
+        let (unit, rest) = bytes.split_first_chunk::<4>().ok_or(BlocksError::Damaged)?;
+        let (length, rest) = rest.split_first_chunk::<4>().ok_or(BlocksError::Damaged)?;
+        let (rotation, own) =
+            rest.split_at_checked(u32::from_le_bytes(*length) as usize).ok_or(BlocksError::Damaged)?;
+        let rotation = Rotation::from_bytes(rotation).map_err(|_| BlocksError::Damaged)?;
+        let own = Sq8::from_bytes(own).map_err(|_| BlocksError::Damaged)?;
+        if rotation.dim() != dim || own.dim() != dim {
+            return Err(BlocksError::Damaged);
+        }
+        Self::from_parts(metric, own, rotation, f32::from_le_bytes(*unit))
+    }
+}
+
+/// The ids of a list, in the order of its lanes.
+fn named(ids: &[u32]) -> impl Iterator<Item = NodeId> + '_ {
+    ids.iter().take_while(|&&word| word != u32::MAX).map(|&word| word & !(1 << 31))
+}
+
+/// Distances from one query, read out of blocks.
+pub(crate) struct Scorer<'a> {
+    blocks: &'a Blocks,
+    query: &'a BlockQuery,
+}
+
+impl BlockScorer for Scorer<'_> {
+    #[inline(always)]
+    fn node(&self, payload: &[u8]) -> f32 {
+        let blocks = self.blocks;
+        let own = &payload[blocks.edges.payload_bytes()..];
+        let sum = blocks.kernel.pair(self.query.own.weights(), &own[..blocks.own.dim()]);
+        let bias = payload[blocks.bias_at()..].first_chunk().map_or(0.0, |bytes| f32::from_ne_bytes(*bytes));
+        self.query.own.distance(sum, bias)
+    }
+
+    #[inline(always)]
+    fn neighbors(&self, distance: f32, payload: &[u8], bound: f32, out: &mut [f32; BLOCK_LANES]) -> u32 {
+        let edges = &payload[..self.blocks.edges.payload_bytes()];
+        self.blocks.edges.estimate(&self.query.edges, distance, edges, bound, out)
+    }
+}
+
+#[cfg(test)]
+mod tests;

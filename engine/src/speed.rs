@@ -1,0 +1,131 @@
+//! From an index of rows and lists to one of blocks.
+//!
+//! * **T1** Row ids, keys and levels stay what they were; lists of level 0 are chosen anew and made full.
+//! * **T2** On an error the index is as it was.
+//!
+//! Cost: a beam search per row on the threads of the index; while it runs there are two graphs in memory.
+
+use std::cell::Cell;
+use std::ops::Range;
+
+use orthant_graph::{NodeId, Scorer, Space};
+use orthant_pool::{CancelToken, PoolError};
+use orthant_quant::Sq8;
+use orthant_storage::MemoryOptions;
+
+use crate::blocks::{Blocks, block_metric};
+use crate::index::{Index, InsertError};
+use crate::memory::graph_memory;
+
+/// Rows that the mean is taken from at least, if there are as many: its error is then a hundredth of the spread of the
+/// rows, and it need not be exact.
+const MEAN_ROWS: usize = 10_000;
+
+/// Lists whose edges are measured.
+const MEASURED_LISTS: usize = 1_000;
+
+/// Nodes per turn of a thread.
+const CHUNK: usize = 256;
+
+impl Index {
+    /// Trains the codes of blocks, chooses the lists anew and writes the codes into them.
+    pub(crate) fn make_blocks(&mut self) -> Result<(), InsertError> {
+        let Some(metric) = block_metric(self.metric) else { return Ok(()) };
+        let (count, layout) = (self.rows.len(), self.rows.layout());
+        let own = Sq8::train(self.rows.rows(), layout.stride(), count, self.dim)?;
+        let lists = self.choose_lists()?;
+        let unit = self.edge_unit(&lists);
+        let mut blocks = Blocks::new(metric, own, &self.mean(), unit)?;
+        let nodes: Vec<NodeId> = self.live_nodes().collect();
+        // SAFETY: live rows are whole, and `self` is borrowed mutably.
+        blocks.set_entries(&nodes, |node| unsafe { self.rows.row_unchecked(node) });
+        let config = self.graph.config().with_payload_bytes(blocks.payload_bytes()).map_err(|_| {
+            // Refused when the index was made, by its dimension.
+            InsertError::Dimension { found: self.dim, expected: self.dim }
+        })?;
+        let bytes =
+            count * (config.m0().next_multiple_of(16) * 4 + config.payload_bytes().next_multiple_of(64));
+        let options = MemoryOptions { expected_bytes: Some(bytes), ..self.memory.clone() };
+        let space = crate::space::RowSpace { blocks: Some(&blocks), ..space_of(&self.kernels, &self.rows) };
+        let graph = self.graph.relisted(config, graph_memory(&options)?, &lists, &space)?;
+        self.graph = graph;
+        self.blocks = Some(blocks);
+        Ok(())
+    }
+
+    /// Sets the rows that searches begin at anew: after the nodes got other numbers.
+    pub(crate) fn refresh_entries(&mut self) {
+        let nodes: Vec<NodeId> = self.live_nodes().collect();
+        if let Some(blocks) = &mut self.blocks {
+            // SAFETY: as above.
+            blocks.set_entries(&nodes, |node| unsafe { self.rows.row_unchecked(node) });
+        }
+    }
+
+    fn live_nodes(&self) -> impl Iterator<Item = NodeId> + '_ {
+        (0..self.graph.node_bound() as NodeId).filter(|&node| self.graph.is_live(node))
+    }
+
+    fn choose_lists(&mut self) -> Result<Vec<u32>, InsertError> {
+        // The threads are started before the graph is borrowed.
+        let alone = self.workers.threads == 1 && self.workers.cores.is_none();
+        if !alone {
+            self.pool()?;
+        }
+        let failed: Cell<Option<PoolError>> = Cell::new(None);
+        let pool = self.pool.get().filter(|_| !alone);
+        let run = |count: usize, work: &(dyn Fn(Range<usize>) + Sync)| match pool {
+            Some(pool) => {
+                let _ = pool.for_each_chunk_until(count, CHUNK, &CancelToken::new(), |_, range| work(range));
+            }
+            None => (0..count).step_by(CHUNK).for_each(|start| work(start..(start + CHUNK).min(count))),
+        };
+        let ef = self.graph.config().ef_construction();
+        let space = space_of(&self.kernels, &self.rows);
+        let lists = self.graph.refined_lists(ef, &space, &run);
+        failed.into_inner().map_or(Ok(lists), |error| Err(error.into()))
+    }
+
+    /// The mean squared length of some edges.
+    fn edge_unit(&self, lists: &[u32]) -> f32 {
+        let m0 = self.graph.config().m0();
+        let space = self.space();
+        let step = (lists.len() / m0).div_ceil(MEASURED_LISTS).max(1);
+        let (mut sum, mut count) = (0.0f64, 0u32);
+        for (node, list) in lists.chunks_exact(m0).enumerate().step_by(step) {
+            let ids: Vec<NodeId> =
+                list.iter().take_while(|&&word| word != u32::MAX).map(|word| word & !(1 << 31)).collect();
+            if ids.is_empty() {
+                continue;
+            }
+            let mut distances = vec![0.0; ids.len()];
+            space.scorer(node as NodeId).score_batch(&ids, &mut distances);
+            // Inner products say nothing about lengths but their size, which will do.
+            sum += distances.iter().map(|&distance| f64::from(distance.abs())).sum::<f64>();
+            count += ids.len() as u32;
+        }
+        let mean = (sum / f64::from(count.max(1))) as f32;
+        if mean.is_finite() && mean > 0.0 { mean } else { 1.0 }
+    }
+
+    fn mean(&self) -> Vec<f32> {
+        let step = (self.rows.len() / MEAN_ROWS).max(1);
+        let mut mean = vec![0.0f64; self.dim];
+        let mut count = 0u32;
+        for node in self.live_nodes().step_by(step) {
+            // SAFETY: live rows are whole, and `self` is borrowed mutably by the caller.
+            let row = unsafe { self.rows.row_unchecked(node) };
+            mean.iter_mut().zip(row).for_each(|(sum, &value)| *sum += f64::from(value));
+            count += 1;
+        }
+        mean.iter().map(|sum| (sum / f64::from(count.max(1))) as f32).collect()
+    }
+}
+
+/// The rows without codes. Zero rows need no care where only lists are chosen.
+fn space_of<'a>(
+    kernels: &'a crate::space::RowKernels,
+    rows: &'a orthant_storage::RowArena<f32>,
+) -> crate::space::RowSpace<'a> {
+    crate::space::RowSpace { kernels, rows, has_zero_row: false, blocks: None }
+}
