@@ -94,7 +94,20 @@ impl Directory {
 
     /// The row of a key.
     pub(crate) fn find(&self, key: &Key, is_live: impl Fn(RowId) -> bool) -> Option<RowId> {
-        self.map().pin().get(key).and_then(|entry| entry.live(is_live))
+        let map = self.map().pin();
+        let mut entry = *map.get(key)?;
+        loop {
+            if let Some(row) = entry.live(&is_live) {
+                return Some(row);
+            }
+            // Both of its rows may have been replaced before they were looked at: then there is another entry, and
+            // some writer got on.
+            let newer = *map.get(key)?;
+            if newer == entry {
+                return None;
+            }
+            entry = newer;
+        }
     }
 
     /// Makes the entry of `key` busy, if no other write has done so (D1) and the key names no row.

@@ -273,8 +273,9 @@ impl Index {
 
     /// A copy of the row a key names, as it is stored: of unit length for [`Metric::Cosine`].
     pub fn row(&self, key: &Key) -> Option<Vec<f32>> {
-        let pinned = self.pin();
-        pinned.id(key).and_then(|row| pinned.row(row)).map(<[f32]>::to_vec)
+        let _pin = self.graph.pin();
+        // SAFETY: the row was seen live under the pin (N1, N4), though it may be removed by now.
+        self.find(key).map(|row| unsafe { self.rows.row_unchecked(row.node) }.to_vec())
     }
 
     /// Inserts a row under a key of the caller's.

@@ -481,7 +481,9 @@ impl Opening<'_> {
         let rows = u64::from(head.rows);
         let fresh = || Region::reserve(&self.options.memory).map_err(memory);
         let is_given = mode == KeyMode::Given;
-        let has_words = is_given || self.file.bytes(KEY_WORDS).is_some_and(|words| !words.is_empty());
+        // An index without rows has none to write.
+        let has_words =
+            is_given && rows > 0 || self.file.bytes(KEY_WORDS).is_some_and(|words| !words.is_empty());
         let next_number = match self.file.bytes(NEXT_NUMBER) {
             None => rows,
             Some(_) => {

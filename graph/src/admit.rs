@@ -56,6 +56,9 @@ impl Admit for Linkable<'_> {
     }
 }
 
+/// Removals that had begun, and were not written yet, when a search began: one for each thread at most.
+const UNDER_WAY: u32 = 64;
+
 impl Slots {
     /// Whether `node` is in results: not removed, and not waiting for another to be.
     pub(crate) fn is_visible(&self, node: NodeId) -> bool {
@@ -75,7 +78,18 @@ impl Slots {
     /// the pending mark. So the marks of all nodes are read first, and after that each node once: a new node that was
     /// not pending any more has an old one that reads as removed; for one that was, the old node's one reading
     /// decides about both.
-    pub(crate) fn keep_visible(&self, found: &mut Vec<Neighbor>, states: &mut Vec<u32>) {
+    ///
+    /// A node that was removed during the search, which `was_hidden` knows from those that were hidden when they were
+    /// met, gives way to its successor: that may be linked where the search had been before. Where there is none
+    /// it stays: the search then came first, and is not shorter for it. `changes` removals began during the search.
+    pub(crate) fn keep_visible(
+        &self,
+        found: &mut Vec<Neighbor>,
+        states: &mut Vec<u32>,
+        changes: u32,
+        was_hidden: impl Fn(NodeId) -> bool,
+        score: impl Fn(NodeId) -> Option<f32>,
+    ) {
         states.clear();
         states.extend(found.iter().map(|hit| self.state(hit.node) & PENDING));
         for (state, hit) in states.iter_mut().zip(found.iter()) {
@@ -95,8 +109,60 @@ impl Slots {
                 states[place] &= !PRESENT;
             }
         }
+        // Nodes that take the place of others come behind these, and are in.
+        let met = found.len();
+        for place in 0..met {
+            let node = found[place].node;
+            if states[place] & TOMBSTONE == 0 || (changes == 0 && was_hidden(node)) {
+                continue;
+            }
+            let limit = changes.saturating_add(UNDER_WAY);
+            let Some(kept) = self.stand_in(node, limit, found, states, &was_hidden) else { continue };
+            match found.iter().position(|hit| hit.node == kept) {
+                Some(kept) => states[kept] = PRESENT,
+                None => {
+                    if let Some(distance) = score(kept) {
+                        found.push(Neighbor { node: kept, distance });
+                        states.push(PRESENT);
+                    }
+                }
+            }
+        }
+        let has_more = found.len() > met;
         let mut states = states.iter();
         found.retain(|_| states.next().is_some_and(|&state| is_in(state)));
+        if has_more {
+            found.sort_unstable_by(|a, b| a.distance.total_cmp(&b.distance).then(a.node.cmp(&b.node)));
+        }
+    }
+
+    /// Which node stands for `node`, which was removed, in a search that met those in `found`: the one at the end of
+    /// the chain of its successors, if that is in, or else the last in the chain that was met while it was in.
+    fn stand_in(
+        &self,
+        node: NodeId,
+        limit: u32,
+        found: &[Neighbor],
+        states: &[u32],
+        was_hidden: impl Fn(NodeId) -> bool,
+    ) -> Option<NodeId> {
+        let mut kept = (!was_hidden(node)).then_some(node);
+        let mut last = node;
+        for _ in 0..limit {
+            let Some(next) = self.successor(last) else { break };
+            last = next;
+            match found.iter().position(|hit| hit.node == last) {
+                // What was pending is in, since what it replaces is gone.
+                Some(place) if is_in(states[place] | PRESENT) => return Some(last),
+                Some(_) if was_hidden(last) => {}
+                Some(_) => kept = Some(last),
+                // If `node` was live during the search, then no slot in the chain has another node yet; if not, this may
+                // be another node by now, which is as good a result as any.
+                None if is_in(self.state(last)) => return Some(last),
+                None => {}
+            }
+        }
+        kept
     }
 }
 

@@ -51,6 +51,8 @@ pub(crate) struct Beam {
     next: usize,
     /// Nodes in the beam that only route (B4).
     routing: usize,
+    /// All that were taken and not admitted.
+    refused: Vec<NodeId>,
 }
 
 impl Beam {
@@ -60,6 +62,7 @@ impl Beam {
         self.width = width.max(1);
         self.next = 0;
         self.routing = 0;
+        self.refused.clear();
         self.keys.reserve(self.width + 1);
     }
 
@@ -99,6 +102,7 @@ impl Beam {
         }
         let is_admitted = admit.admits(id);
         if !is_admitted {
+            self.refused.push(id);
             if self.routing < routing_limit {
                 self.routing += 1;
                 self.width += 1;
@@ -174,6 +178,11 @@ impl Beam {
     #[inline(always)]
     pub(crate) fn peek_next(&self) -> Option<NodeId> {
         self.keys.get(self.next).map(|&key| id_of(key))
+    }
+
+    /// Whether the node was taken and not admitted. Looks at all that were.
+    pub(crate) fn has_refused(&self, id: NodeId) -> bool {
+        self.refused.contains(&id)
     }
 
     /// What is in, nearest first, equal distances by id.

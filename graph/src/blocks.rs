@@ -75,8 +75,12 @@ impl Graph {
             self.expand_blocks(scorer, starts, search, &Living(&self.slots), scratch, &guard);
         }
         let Scratch { found, states, .. } = &mut *scratch;
-        if !changes.is_none() || self.slots.changes() != changes {
-            self.slots.keep_visible(found, states);
+        let now = self.slots.changes();
+        if !changes.is_none() || now != changes {
+            let score = |node| self.block(node, &guard).map(|(_, payload)| scorer.node(payload));
+            // What was hidden when it was expanded is not among those that were found.
+            self.slots.keep_visible(found, states, now.since(changes), |_| false, score);
+            found.truncate(search.keep.max(search.k).max(1));
         }
         &scratch.found
     }

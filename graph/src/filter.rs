@@ -146,25 +146,15 @@ impl Graph {
             FilterMode::TwoHop => walk.two_hop(start, ef),
             _ => walk.pool(start, ef),
         };
-        let is_changed = || !changes.is_none() || self.slots.changes() != changes;
+        let score = |node| passes(node).then(|| scorer.score(node));
         if is_done {
-            self.take_found(is_changed(), scratch);
+            self.take_found(changes, score, scratch);
         }
         if scratch.found.len() < k {
             self.scan(scorer, ef, &counts, scratch);
-            self.take_found(is_changed(), scratch);
+            self.take_found(changes, score, scratch);
         }
         &scratch.found
-    }
-
-    /// Moves what the beam holds to `scratch.found`, without what is hidden by now.
-    fn take_found(&self, is_changed: bool, scratch: &mut Scratch) {
-        let Scratch { beam, found, states, .. } = scratch;
-        found.clear();
-        found.extend(beam.iter().map(|(distance, node)| Neighbor { node, distance }));
-        if is_changed {
-            self.slots.keep_visible(found, states);
-        }
     }
 
     /// Draws passing nodes from all over the graph. Returns what a scan probably costs, in distances.

@@ -65,7 +65,7 @@ pub struct GraphMemory {
     pub refs: Box<dyn Memory>,
     /// One word per node: how often its slot was used again. Starts as zeros.
     pub generations: Box<dyn Memory>,
-    /// One word per node: whom it replaces. Starts as zeros.
+    /// Two words per node: whom it replaces, and who replaced it. Starts as zeros.
     pub partners: Box<dyn Memory>,
     /// One word per node, for the lists of removed ones. Starts as zeros.
     pub slot_links: Box<dyn Memory>,
@@ -105,7 +105,7 @@ impl GraphMemory {
             anchors: words(nodes),
             refs: words(nodes),
             generations: words(nodes),
-            partners: words(nodes),
+            partners: words(2 * nodes),
             slot_links: words(nodes),
             // Each node is on 1 / (M - 1) upper levels on average, and M may be 2.
             tower_links: words(2 * nodes + 64),

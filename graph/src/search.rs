@@ -17,8 +17,9 @@ use crate::beam::Beam;
 use crate::graph::Graph;
 use crate::lists::{EMPTY, node_of};
 use crate::scratch::{Batch, Scratch};
+use crate::slots::Changes;
 use crate::visited::{Met, Visited};
-use crate::{NodeId, Scorer};
+use crate::{Neighbor, NodeId, Scorer};
 
 impl Graph {
     /// Walks from the entry point to the nearest node it can find on the levels above `level`, one
@@ -120,8 +121,8 @@ impl Graph {
     /// The `ef` nodes nearest to the scorer's point that the search finds, nearest first, equal
     /// distances by id. Empty for an empty graph; fewer than `ef` when the graph holds fewer.
     ///
-    /// A removed node is in no search that starts after its removal. Of the two nodes of an
-    /// [`update`](Self::update) a search that comes near both returns exactly one.
+    /// A removed node is in no search that starts after its removal; one that was met before may be in. Of the two
+    /// nodes of an [`update`](Self::update) a search that meets one of them returns exactly one.
     ///
     /// `ef = 0` counts as 1. The result lives in `scratch` until its next use.
     pub fn search<'s, S: Scorer>(
@@ -138,13 +139,26 @@ impl Graph {
         } else {
             self.fill_beam(scorer, ef, &Living(&self.slots), scratch, &guard);
         }
-        let Scratch { beam, found, states, .. } = &mut *scratch;
-        found.extend(beam.iter().map(|(distance, node)| crate::Neighbor { node, distance }));
-        if !changes.is_none() || self.slots.changes() != changes {
-            self.slots.keep_visible(found, states);
-            found.truncate(ef.max(1));
-        }
+        self.take_found(changes, |node| Some(scorer.score(node)), scratch);
+        scratch.found.truncate(ef.max(1));
         &scratch.found
+    }
+
+    /// Moves what the beam holds to `scratch.found`, nearest first, without what is hidden; `changes` is from before
+    /// the search. `score` gives the distance of a node that took the place of one that was found, if it may be in.
+    pub(crate) fn take_found(
+        &self,
+        changes: Changes,
+        score: impl Fn(NodeId) -> Option<f32>,
+        scratch: &mut Scratch,
+    ) {
+        let Scratch { beam, found, states, .. } = scratch;
+        found.clear();
+        found.extend(beam.iter().map(|(distance, node)| Neighbor { node, distance }));
+        let now = self.slots.changes();
+        if !changes.is_none() || now != changes {
+            self.slots.keep_visible(found, states, now.since(changes), |node| beam.has_refused(node), score);
+        }
     }
 
     /// Empties `scratch.found` and leaves what a search from the entry point meets in `scratch.beam`.

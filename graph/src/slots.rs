@@ -44,7 +44,7 @@ pub(crate) struct Slots {
     /// Flags and count per node.
     refs: AtomicTable,
     generations: AtomicTable,
-    /// The old node of a pending one.
+    /// Two words per node: the old node of a pending one, and 1 + the new node of one that an update removed.
     partners: AtomicTable,
     /// Links of the stacks of nodes below; a node is on one of them at most.
     links: AtomicTable,
@@ -98,6 +98,11 @@ impl Changes {
         self.0 as u32 == 0
     }
 
+    /// Nodes that were hidden, or began to wait, from `before` up to this.
+    pub(crate) fn since(self, before: Self) -> u32 {
+        ((self.0 >> 32) as u32).wrapping_sub((before.0 >> 32) as u32)
+    }
+
     /// Nodes that are hidden: removed, or waiting to replace another.
     pub(crate) fn hidden(self) -> usize {
         self.0 as u32 as usize
@@ -131,7 +136,8 @@ impl Slots {
 
     /// Makes the words of the nodes `0..count` usable.
     pub(crate) fn ensure(&self, count: usize) -> Result<(), MemoryError> {
-        let tables = [&self.refs, &self.generations, &self.partners, &self.links, &self.towers];
+        self.partners.ensure(2 * count)?;
+        let tables = [&self.refs, &self.generations, &self.links, &self.towers];
         tables.into_iter().try_for_each(|table| table.ensure(count))
     }
 
@@ -281,13 +287,25 @@ impl Slots {
     /// The old node that a pending one stands in for.
     pub(crate) fn partner(&self, node: NodeId) -> NodeId {
         // SAFETY: as in `word`.
-        unsafe { self.partners.at(node as usize) }.load(Ordering::Acquire)
+        unsafe { self.partners.at(2 * node as usize) }.load(Ordering::Acquire)
     }
 
     /// Notes the old node of `node`, which nobody can meet yet.
     pub(crate) fn set_partner(&self, node: NodeId, old: NodeId) {
         // SAFETY: as in `word`.
-        unsafe { self.partners.at(node as usize) }.store(old, Ordering::Release);
+        unsafe { self.partners.at(2 * node as usize) }.store(old, Ordering::Release);
+    }
+
+    /// The node that an update put in the place of `node`, which is removed.
+    pub(crate) fn successor(&self, node: NodeId) -> Option<NodeId> {
+        // SAFETY: as in `word`.
+        unsafe { self.partners.at(2 * node as usize + 1) }.load(Ordering::Acquire).checked_sub(1)
+    }
+
+    /// Notes which linked node is about to take the place of `node`.
+    pub(crate) fn set_successor(&self, node: NodeId, new: NodeId) {
+        // SAFETY: as in `word`.
+        unsafe { self.partners.at(2 * node as usize + 1) }.store(new + 1, Ordering::Release);
     }
 
     /// Sets how often the slot was used again, in a graph that nobody else has.
@@ -388,6 +406,12 @@ impl Slots {
         }
         // SAFETY: as above.
         unsafe { self.towers.at(node as usize) }.store(0, Ordering::Release);
+        // SAFETY: as above.
+        let successor = unsafe { self.partners.at(2 * node as usize + 1) };
+        // Read first: the table of a graph without updates costs no memory.
+        if successor.load(Ordering::Relaxed) != 0 {
+            successor.store(0, Ordering::Release);
+        }
         self.word(node).store(0, Ordering::Release);
         self.reclaimed.fetch_add(1, Ordering::Relaxed);
         self.put(node);

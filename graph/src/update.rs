@@ -5,7 +5,9 @@
 //! mark is cleared, and the new node is like any other.
 //!
 //! * **U1** A node is marked pending, and its partner noted, before any edge leads to it.
-//! * **U2** The mark is cleared after the partner was removed, under the pin under which the partner was live: so its
+//! * **U2** The old node names its successor from before it is removed until its slot is used again. So a search that met
+//!   the old one finds the new one, however long it took over it, and however often the new one was replaced since.
+//! * **U3** The mark is cleared after the partner was removed, under the pin under which the partner was live: so its
 //!   slot has no other node while anybody can see the mark for the first time.
 
 use crate::graph::Graph;
@@ -25,7 +27,7 @@ pub enum Updated {
 }
 
 impl Graph {
-    /// Inserts `new` and removes `old` (with its generation) in one visible step: a search near both returns exactly
+    /// Inserts `new` and removes `old` (with its generation) in one visible step: a search that comes near returns exactly
     /// one of them, and after the call none returns `old`. If `old` is not in the graph, this is an insert.
     ///
     /// # Errors
@@ -66,6 +68,10 @@ impl Graph {
         // Before the node can be met (C5).
         self.slots.begin_change();
         let placed = self.place(new, level, Some(old), space, scratch, guard);
+        if placed.is_ok() {
+            // Under the guard, `old` was live: its slot is still its own (U2).
+            self.slots.set_successor(old, new);
+        }
         let hidden = placed.is_ok() && self.hide(old, generation, guard);
         if placed.is_ok() {
             self.slots.unmark(new, PENDING);

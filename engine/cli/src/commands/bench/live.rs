@@ -31,9 +31,11 @@ pub(super) struct LiveRows {
     pattern: Pattern,
     /// In the order they came, for the sliding pattern.
     live: VecDeque<u32>,
+    /// Those that are not live, but for the sliding pattern, which goes by the file.
     others: Vec<u32>,
-    /// Sliding: the row that comes next.
+    /// Sliding: the row that comes next; the file is a ring of `rows`.
     next: u32,
+    rows: u32,
     /// Clustered: the cluster of each row.
     clusters: Vec<u32>,
     draw: Draw,
@@ -56,7 +58,7 @@ impl LiveRows {
         };
         let half = rows / 2;
         let (live, others) = ((0..half).collect(), (half..rows).collect());
-        Ok(Self { pattern, live, others, next: half, clusters, draw })
+        Ok(Self { pattern, live, others, next: half, rows, clusters, draw })
     }
 
     /// The live rows, sorted.
@@ -80,7 +82,9 @@ impl LiveRows {
             }
         };
         self.live.extend(&come);
-        self.others.extend(&gone);
+        if !matches!(self.pattern, Pattern::Sliding) {
+            self.others.extend(&gone);
+        }
         (gone, come)
     }
 
@@ -95,9 +99,8 @@ impl LiveRows {
     }
 
     fn next_of_file(&mut self) -> u32 {
-        let rows = (self.live.len() + self.others.len()) as u32;
-        let next = self.next % rows.max(1);
-        self.next = next + 1;
+        let next = self.next;
+        self.next = (next + 1) % self.rows;
         next
     }
 
