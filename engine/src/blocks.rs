@@ -7,16 +7,20 @@
 //! * **B1** When an index has blocks, the payload of every published list is what [`Blocks::fill`] makes of the rows that
 //!   the list names, lane by lane in the order of the list, bit for bit, whatever was inserted or removed before.
 //!   (A code is a function of the two rows alone, and rows never change while a list names them.)
-//! * **B2** Searches begin at the nearest of a few hundred sampled rows, coded as edges from the origin. A sampled row may
-//!   be gone or replaced; then the search merely begins at a node that is farther than it seemed.
+//! * **B2** Searches begin at the nearest of a few hundred sampled rows, coded as edges from the origin. One that was removed
+//!   or replaced since is passed over; where all near ones were, a search begins at the graph's entry point.
 //!
 //! Cost per row at d dimensions: 5·d + 264 bytes, rounded up to 64. Replacing a list encodes the edges that are new in it.
+
+mod search;
 
 use std::cell::RefCell;
 
 use orthant_graph::{BLOCK_LANES, BlockScorer, Neighbor, NodeId};
 use orthant_kernels::{CodeKernel, IsaError, Metric};
 use orthant_quant::{EdgeCodes, EdgeConfig, EdgeError, EdgeQuery, Rotation, Sq8, Sq8Query};
+
+pub(crate) use search::BlockScratch;
 
 /// Rows that searches may begin at: eight scans. A first choice.
 const ENTRIES: usize = 256;
@@ -50,7 +54,7 @@ pub(crate) struct Blocks {
 
 /// Up to 32 rows to begin at.
 struct Entries {
-    nodes: Vec<NodeId>,
+    nodes: Vec<(NodeId, u32)>,
     codes: Vec<u8>,
 }
 
@@ -101,13 +105,13 @@ impl Blocks {
         (self.edges.payload_bytes() + self.own.dim()).next_multiple_of(size_of::<f32>())
     }
 
-    /// Makes `nodes`, whose rows `row` knows, the rows that searches begin at: evenly [`ENTRIES`] of them.
-    pub(crate) fn set_entries<'r>(&mut self, nodes: &[NodeId], row: impl Fn(NodeId) -> &'r [f32]) {
+    /// Makes `nodes`, with their generations, whose rows `row` knows, the rows that searches begin at: evenly [`ENTRIES`] of them.
+    pub(crate) fn set_entries<'r>(&mut self, nodes: &[(NodeId, u32)], row: impl Fn(NodeId) -> &'r [f32]) {
         let step = nodes.len().div_ceil(ENTRIES).max(1);
-        let chosen: Vec<NodeId> = nodes.iter().copied().step_by(step).collect();
+        let chosen: Vec<(NodeId, u32)> = nodes.iter().copied().step_by(step).collect();
         let origin = vec![0.0; self.edges.dim()];
-        let encode = |nodes: &[NodeId]| {
-            let rows: Vec<Vec<f32>> = nodes.iter().map(|&node| self.turned(row(node))).collect();
+        let encode = |nodes: &[(NodeId, u32)]| {
+            let rows: Vec<Vec<f32>> = nodes.iter().map(|&(node, _)| self.turned(row(node))).collect();
             let mut codes = vec![0; self.edges.payload_bytes()];
             self.edges.encode(&origin, &rows, &mut codes);
             Entries { nodes: nodes.to_vec(), codes }
@@ -169,8 +173,14 @@ impl Blocks {
         });
     }
 
-    /// Prepares a query and chooses where its search begins, nearest first.
-    pub(crate) fn prepare(&self, query: &[f32], prepared: &mut BlockQuery, starts: &mut Vec<Neighbor>) {
+    /// Prepares a query and chooses where its search begins, nearest first, among what `is_there`: a node and its generation.
+    pub(crate) fn prepare(
+        &self,
+        query: &[f32],
+        prepared: &mut BlockQuery,
+        starts: &mut Vec<Neighbor>,
+        is_there: impl Fn(NodeId, u32) -> bool,
+    ) {
         prepared.turned.resize(self.rotation.out_dim(), 0.0);
         self.rotation.rotate(query, &mut prepared.turned);
         self.edges.prepare(&prepared.turned, &mut prepared.edges);
@@ -188,9 +198,10 @@ impl Blocks {
             while near != 0 {
                 let lane = near.trailing_zeros() as usize;
                 near &= near - 1;
-                let start = Neighbor { node: entries.nodes[lane], distance: estimates[lane] };
+                let (node, generation) = entries.nodes[lane];
+                let start = Neighbor { node, distance: estimates[lane] };
                 let place = starts.partition_point(|other| other.distance <= start.distance);
-                if place < STARTS {
+                if place < STARTS && is_there(node, generation) {
                     starts.truncate(STARTS - 1);
                     starts.insert(place, start);
                 }

@@ -9,13 +9,12 @@
 
 use std::sync::OnceLock;
 
-use orthant_graph::{BlockSearch, Neighbor, NodeId, Scratch};
+use orthant_graph::{Neighbor, NodeId, Scratch};
 use orthant_kernels::{IsaError, Metric};
 use orthant_pool::{CancelToken, PoolError};
 use orthant_quant::Sq8Query;
 
-use crate::blocks::BlockQuery;
-use crate::builder::Quantization;
+use crate::blocks::BlockScratch;
 use crate::filter::{Unfiltered, Walk};
 use crate::ids::{Key, KeyRef, RowId};
 use crate::index::{Index, first_not_finite, normalize};
@@ -204,24 +203,27 @@ impl Searcher<'_> {
 #[derive(Default)]
 pub(crate) struct SearchScratch {
     graph: Scratch,
-    query: Vec<f32>,
+    pub(crate) query: Vec<f32>,
     coded: Sq8Query,
-    block: BlockQuery,
-    starts: Vec<Neighbor>,
-    nodes: Vec<NodeId>,
+    pub(crate) block: BlockScratch,
+    /// To be compared at full precision.
+    pub(crate) nodes: Vec<NodeId>,
     distances: Vec<f32>,
-    hits: Vec<Hit>,
+    pub(crate) hits: Vec<Hit>,
 }
 
 thread_local! {
     /// For searches without a [`Searcher`].
     static SCRATCH: std::cell::RefCell<SearchScratch> = Default::default();
+    /// For the queries of a batch that a thread works on in turn.
+    static LANES: std::cell::RefCell<Vec<SearchScratch>> = Default::default();
 }
 
 impl SearchScratch {
     /// Compares `self.nodes` at full precision and keeps the best `k`.
-    fn rerank(&mut self, space: RowSpace<'_>, k: usize) {
+    pub(crate) fn rerank(&mut self, space: RowSpace<'_>, k: usize) {
         use orthant_graph::Scorer;
+        self.hits.clear();
         self.distances.clear();
         self.distances.resize(self.nodes.len(), 0.0);
         space.from(&self.query, Margin::NARROW_SEARCH).score_batch(&self.nodes, &mut self.distances);
@@ -232,12 +234,12 @@ impl SearchScratch {
     }
 }
 
-/// How many times `k` a beam over blocks is widened to before rows are searched instead.
-const MOST_WIDENED: usize = 8;
-
 /// Queries per turn of a thread in a batch: long enough that taking a turn costs nothing beside
 /// them, short enough that threads end together.
 const QUERY_CHUNK: usize = 16;
+
+/// The same where several are under way at a time: at the end of a chunk fewer are.
+const TURN_CHUNK: usize = 64;
 
 impl Index {
     /// A searcher of this index.
@@ -246,7 +248,7 @@ impl Index {
     }
 
     /// One search, with its results in `scratch`.
-    fn search_with<'s>(
+    pub(crate) fn search_with<'s>(
         &self,
         query: &[f32],
         params: SearchParams,
@@ -268,7 +270,21 @@ impl Index {
             return Err(SearchError::ZeroK);
         }
         // Q3.
-        let _pin = self.graph.pin();
+        let pin = self.graph.pin();
+        let space = self.take_query(query, scratch);
+        let blocks = self.blocks_in_use().filter(|_| W::IS_PLAIN);
+        if blocks.is_some_and(|blocks| self.search_in_blocks(blocks, params, &pin, scratch)) {
+            scratch.rerank(space, params.k);
+        } else {
+            self.search_in_rows(walk, params, space, scratch);
+        }
+        self.show(scratch);
+        Ok(&scratch.hits)
+    }
+
+    /// Copies a query into `scratch`, of unit length where that counts, and says how rows are compared with it.
+    pub(crate) fn take_query(&self, query: &[f32], scratch: &mut SearchScratch) -> RowSpace<'_> {
+        scratch.hits.clear();
         scratch.query.clear();
         scratch.query.extend_from_slice(query);
         let mut space = self.space();
@@ -276,16 +292,16 @@ impl Index {
             // A zero query is as far from everything as a zero row is.
             space.has_zero_row = true;
         }
-        scratch.hits.clear();
-        if !W::IS_PLAIN || !self.search_in_blocks(params, space, scratch) {
-            self.search_in_rows(walk, params, space, scratch);
-        }
+        space
+    }
+
+    /// From distances as they are compared to distances as they are shown.
+    pub(crate) fn show(&self, scratch: &mut SearchScratch) {
         for hit in &mut scratch.hits {
             hit.distance = self.kernels.to_border(hit.distance);
             // The search saw the node live, so this is the row that it compared (N4).
             hit.generation = self.graph.generation(hit.node);
         }
-        Ok(&scratch.hits)
     }
 
     /// A search by whole rows, or by their codes.
@@ -319,38 +335,6 @@ impl Index {
                 scratch.rerank(space, params.k);
             }
         }
-    }
-
-    /// A search by blocks; false where there are none, or where it found nowhere to begin.
-    fn search_in_blocks(
-        &self,
-        params: SearchParams,
-        space: RowSpace<'_>,
-        scratch: &mut SearchScratch,
-    ) -> bool {
-        let (Quantization::Blocks, Some(blocks)) = (self.quantization, &self.blocks) else { return false };
-        let SearchScratch { graph, query, block, starts, nodes, .. } = scratch;
-        blocks.prepare(query, block, starts);
-        let keep = params.rerank.max(params.k);
-        let mut search = BlockSearch { ef: params.ef.max(params.k), k: params.k, keep };
-        let mut found = self.graph.search_blocks(&blocks.from(block), starts, search, graph);
-        // A beam holds some nodes more than once; a narrow one may end with too few.
-        let wanted = params.k.min(self.graph.len());
-        while found.len() < wanted && search.ef < MOST_WIDENED * params.k {
-            search.ef *= 2;
-            found = self.graph.search_blocks(&blocks.from(block), starts, search, graph);
-        }
-        if found.len() < wanted {
-            return false;
-        }
-        // Behind the k-th by code, only what may be nearer in truth is compared again.
-        let limit =
-            found.get(params.k - 1).map_or(f32::INFINITY, |last| blocks.doubtful_below(last.distance));
-        nodes.clear();
-        let is_worth = |&(place, found): &(usize, &Neighbor)| place < params.k || found.distance <= limit;
-        nodes.extend(found.iter().enumerate().take_while(is_worth).map(|(_, found)| found.node));
-        scratch.rerank(space, params.k);
-        true
     }
 
     /// The `k` nearest rows that a search with a beam of `ef` finds, nearest first; all rows when there
@@ -388,18 +372,26 @@ impl Index {
         let failed = OnceLock::new();
         let cancel = CancelToken::new();
         let out = BatchRows::new(&mut batch);
-        self.run_chunks(count, QUERY_CHUNK, &cancel, |_, range| {
+        let fail = |error| {
+            cancel.cancel();
+            let _ = failed.set(error);
+        };
+        let blocks = self.blocks_in_use();
+        let chunk = if blocks.is_some() { TURN_CHUNK } else { QUERY_CHUNK };
+        self.run_chunks(count, chunk, &cancel, |_, range| {
+            if let Some(blocks) = blocks {
+                let done = LANES.with_borrow_mut(|lanes| {
+                    self.search_in_turn(blocks, queries, range, params, lanes, &out)
+                });
+                return done.unwrap_or_else(fail);
+            }
             SCRATCH.with_borrow_mut(|scratch| {
                 for query in range {
                     let vector = &queries[query * self.dim..(query + 1) * self.dim];
                     match self.search_with(vector, params, scratch) {
                         // SAFETY: every query is in exactly one range.
                         Ok(hits) => unsafe { out.set(query, hits) },
-                        Err(error) => {
-                            cancel.cancel();
-                            let _ = failed.set(error);
-                            return;
-                        }
+                        Err(error) => return fail(error),
                     }
                 }
             });

@@ -36,7 +36,7 @@ impl Index {
         let lists = self.choose_lists()?;
         let unit = self.edge_unit(&lists);
         let mut blocks = Blocks::new(metric, own, &self.mean(), unit)?;
-        let nodes: Vec<NodeId> = self.live_nodes().collect();
+        let nodes = self.live_generations();
         // SAFETY: live rows are whole, and `self` is borrowed mutably.
         blocks.set_entries(&nodes, |node| unsafe { self.rows.row_unchecked(node) });
         let config = self.graph.config().with_payload_bytes(blocks.payload_bytes()).map_err(|_| {
@@ -55,11 +55,15 @@ impl Index {
 
     /// Sets the rows that searches begin at anew: after the nodes got other numbers.
     pub(crate) fn refresh_entries(&mut self) {
-        let nodes: Vec<NodeId> = self.live_nodes().collect();
+        let nodes = self.live_generations();
         if let Some(blocks) = &mut self.blocks {
             // SAFETY: as above.
             blocks.set_entries(&nodes, |node| unsafe { self.rows.row_unchecked(node) });
         }
+    }
+
+    fn live_generations(&self) -> Vec<(NodeId, u32)> {
+        self.live_nodes().map(|node| (node, self.graph.generation(node))).collect()
     }
 
     fn live_nodes(&self) -> impl Iterator<Item = NodeId> + '_ {

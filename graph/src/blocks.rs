@@ -17,13 +17,17 @@
 
 use crossbeam_epoch::Guard;
 
-use crate::admit::{Admit, Everything, Living};
-use crate::beam::{distance_of, key_of, ordered_bits};
+use crate::admit::{Admit, Living};
 use crate::graph::Graph;
 use crate::lists::node_of;
 use crate::prefetch;
 use crate::scratch::Scratch;
+use crate::slots::Changes;
 use crate::{Neighbor, NodeId, Pin};
+
+mod waiting;
+
+use waiting::Waiting;
 
 /// Neighbors that one block holds at most.
 pub const BLOCK_LANES: usize = 32;
@@ -49,6 +53,22 @@ pub struct BlockSearch {
     pub keep: usize,
 }
 
+/// A search over blocks under way, and the memory that it needs; reused from search to search.
+#[derive(Debug, Default)]
+pub struct BlockWalk {
+    waiting: Waiting,
+    found: Vec<Neighbor>,
+    states: Vec<u32>,
+    keep: usize,
+    /// Nodes met that are not admitted, and how many of them count (K4).
+    routing: usize,
+    routing_limit: usize,
+    /// What was hidden when it began.
+    changes: Option<Changes>,
+    /// Whose block was asked for last.
+    hinted: NodeId,
+}
+
 impl Graph {
     /// The `keep` nearest of the nodes that a search over blocks expands, nearest first, equal distances by id.
     ///
@@ -65,24 +85,64 @@ impl Graph {
         search: BlockSearch,
         scratch: &'s mut Scratch,
     ) -> &'s [Neighbor] {
+        let pin = self.pin();
+        self.begin_walk(starts, search, &mut scratch.walk, &pin);
+        self.finish_walk(scorer, &mut scratch.walk, &pin);
+        self.end_walk(scorer, &mut scratch.walk, &pin)
+    }
+
+    /// Begins a search over blocks that is done step by step, so that one thread works on several in turn: while one
+    /// waits for memory, another goes on. The results are those of [`search_blocks`](Self::search_blocks).
+    ///
+    /// The same pin is held until the walk ended.
+    ///
+    /// # Panics
+    /// If lists hold more than [`BLOCK_LANES`] neighbors or have no payload.
+    pub fn begin_walk(&self, starts: &[Neighbor], search: BlockSearch, walk: &mut BlockWalk, pin: &Pin) {
         assert!(self.config.m0() <= BLOCK_LANES && self.config.payload_bytes() > 0, "lists that are blocks");
-        let guard = crossbeam_epoch::pin();
         // As in `search` (C5).
-        let changes = self.slots.changes();
-        if changes.is_none() {
-            self.expand_blocks(scorer, starts, search, &Everything, scratch, &guard);
-        } else {
-            self.expand_blocks(scorer, starts, search, &Living(&self.slots), scratch, &guard);
+        walk.changes = Some(self.slots.changes());
+        walk.keep = search.keep.max(search.k).max(1);
+        walk.routing = 0;
+        walk.routing_limit = Living(&self.slots).routing_limit(search.ef);
+        walk.found.clear();
+        walk.waiting.reset(search.ef);
+        for start in starts {
+            // The lists of a node that is gone can still be read for a while.
+            if (start.node as usize) < self.node_bound() && self.slots.is_visible(start.node) {
+                walk.waiting.offer(start.distance, start.node);
+            }
         }
-        let Scratch { found, states, .. } = &mut *scratch;
+        walk.hinted = NodeId::MAX;
+        self.hint_next(walk, &pin.0);
+    }
+
+    /// Expands one node of a walk, and asks for the block of the one after it. False when none is left.
+    #[inline]
+    pub fn step_walk<B: BlockScorer>(&self, scorer: &B, walk: &mut BlockWalk, pin: &Pin) -> bool {
+        self.expand_next::<false, B>(scorer, walk, &pin.0)
+    }
+
+    /// All steps of a walk that are left, for a thread that does nothing else meanwhile.
+    pub fn finish_walk<B: BlockScorer>(&self, scorer: &B, walk: &mut BlockWalk, pin: &Pin) {
+        while self.expand_next::<true, B>(scorer, walk, &pin.0) {}
+    }
+
+    /// The results of a walk that came to its end.
+    pub fn end_walk<'w, B: BlockScorer>(
+        &self,
+        scorer: &B,
+        walk: &'w mut BlockWalk,
+        pin: &Pin,
+    ) -> &'w [Neighbor] {
         let now = self.slots.changes();
-        if !changes.is_none() || now != changes {
-            let score = |node| self.block(node, &guard).map(|(_, payload)| scorer.node(payload));
+        if let Some(before) = walk.changes.filter(|before| !before.is_none() || now != *before) {
+            let score = |node| self.block(node, &pin.0).map(|(_, payload)| scorer.node(payload));
             // What was hidden when it was expanded is not among those that were found.
-            self.slots.keep_visible(found, states, now.since(changes), |_| false, score);
-            found.truncate(search.keep.max(search.k).max(1));
+            self.slots.keep_visible(&mut walk.found, &mut walk.states, now.since(before), |_| false, score);
+            walk.found.truncate(walk.keep);
         }
-        &scratch.found
+        &walk.found
     }
 
     /// The level-0 list of a node: its words as [`Space::fill_payload`](crate::Space::fill_payload) gets them, and the payload
@@ -94,61 +154,49 @@ impl Graph {
         self.block(node, &pin.0)
     }
 
-    fn expand_blocks<B: BlockScorer, A: Admit>(
+    #[inline(always)]
+    fn expand_next<const LOOKS_AHEAD: bool, B: BlockScorer>(
         &self,
         scorer: &B,
-        starts: &[Neighbor],
-        search: BlockSearch,
-        admit: &A,
-        scratch: &mut Scratch,
+        walk: &mut BlockWalk,
         guard: &Guard,
-    ) {
-        let Scratch { waiting, found, .. } = scratch;
-        let keep = search.keep.max(search.k).max(1);
-        let routing_limit = admit.routing_limit(search.ef);
-        found.clear();
-        waiting.reset(search.ef);
-        for start in starts {
-            if (start.node as usize) < self.node_bound() {
-                waiting.offer(start.distance, start.node);
-            }
+    ) -> bool {
+        let Some(node) = walk.waiting.take_next() else { return false };
+        let Some((words, payload)) = self.block(node, guard) else { return true };
+        if LOOKS_AHEAD {
+            // The second nearest, while the nearest is worked on: it is expanded next unless something nearer turns up.
+            self.hint_next(walk, guard);
+        }
+        let distance = scorer.node(payload);
+        if walk.changes.is_some_and(Changes::is_none) || Living(&self.slots).admits(node) {
+            keep_nearest(&mut walk.found, walk.keep, Neighbor { node, distance });
+        } else if walk.routing < walk.routing_limit {
+            walk.routing += 1;
+            walk.waiting.width += 1;
         }
         let mut estimates = [0.0; BLOCK_LANES];
-        let mut hinted = NodeId::MAX;
-        let mut routing = 0;
-        while let Some(node) = waiting.take_next() {
-            let Some((words, payload)) = self.block(node, guard) else { continue };
-            // The second nearest, while the nearest is worked on: it is expanded next unless something nearer turns up.
-            self.hint_next(waiting, &mut hinted, guard);
-            let distance = scorer.node(payload);
-            if A::ALL || admit.admits(node) {
-                keep_nearest(found, keep, Neighbor { node, distance });
-            } else if routing < routing_limit {
-                routing += 1;
-                waiting.width += 1;
+        let mut near = scorer.neighbors(distance, payload, walk.waiting.bound(), &mut estimates);
+        while near != 0 {
+            let lane = near.trailing_zeros() as usize;
+            near &= near - 1;
+            let Some(&word) = words.get(lane) else { break };
+            let neighbor = node_of(word);
+            if !walk.waiting.was_taken(neighbor) {
+                walk.waiting.offer(estimates[lane], neighbor);
             }
-            let mut near = scorer.neighbors(distance, payload, waiting.bound(), &mut estimates);
-            while near != 0 {
-                let lane = near.trailing_zeros() as usize;
-                near &= near - 1;
-                let Some(&word) = words.get(lane) else { break };
-                let neighbor = node_of(word);
-                if !waiting.was_taken(neighbor) {
-                    waiting.offer(estimates[lane], neighbor);
-                }
-            }
-            self.hint_next(waiting, &mut hinted, guard);
         }
+        self.hint_next(walk, guard);
+        true
     }
 
     /// Asks for the block of the node that is expanded next, unless that was done.
     #[inline(always)]
-    fn hint_next(&self, waiting: &Waiting, hinted: &mut NodeId, guard: &Guard) {
-        let Some(next) = waiting.peek_next() else { return };
-        if next == *hinted {
+    fn hint_next(&self, walk: &mut BlockWalk, guard: &Guard) {
+        let Some(next) = walk.waiting.peek_next() else { return };
+        if next == walk.hinted {
             return;
         }
-        *hinted = next;
+        walk.hinted = next;
         if let Some((words, payload)) = self.block(next, guard) {
             let start: *const u8 = words.as_ptr().cast();
             let bytes = size_of_val(words) + payload.len();
@@ -179,147 +227,9 @@ fn keep_nearest(found: &mut Vec<Neighbor>, keep: usize, result: Neighbor) {
     found.insert(place, result);
 }
 
-/// The marks of an empty place in the table of taken nodes.
-const NOBODY: NodeId = NodeId::MAX;
-
-/// Places in the table: 16 KB, a third of a first-level cache; four bits more per bit of a beam beyond 256.
-const FEWEST_TAKEN: usize = 1 << 12;
-const MOST_TAKEN: usize = 1 << 16;
-
-/// Nodes that wait to be expanded, by estimate, and which ones were.
-///
-/// Keys as in [`Beam`](crate::beam::Beam): those before `next` are taken. A node may be in several times (K2).
-#[derive(Debug, Default)]
-pub(crate) struct Waiting {
-    keys: Vec<u64>,
-    width: usize,
-    next: usize,
-    /// Taken nodes, each in the one place that it can have; a newcomer takes it over. So one may be forgotten, and is
-    /// then expanded once more.
-    taken: Vec<NodeId>,
-    shift: u32,
-}
-
-impl Waiting {
-    fn reset(&mut self, ef: usize) {
-        self.width = ef.max(1);
-        self.next = 0;
-        self.keys.clear();
-        self.keys.reserve(self.width + 1);
-        let places = (16 * self.width).next_power_of_two().clamp(FEWEST_TAKEN, MOST_TAKEN);
-        self.shift = 32 - places.ilog2();
-        self.taken.resize(places, NOBODY);
-        self.taken.fill(NOBODY);
-    }
-
-    #[inline(always)]
-    fn place(&self, node: NodeId) -> usize {
-        // 2³² over the golden ratio: spreads runs of ids over the table.
-        (node.wrapping_mul(0x9E37_79B9) >> self.shift) as usize
-    }
-
-    #[inline(always)]
-    fn was_taken(&self, node: NodeId) -> bool {
-        self.taken[self.place(node)] == node
-    }
-
-    /// What an estimate must be below to be let in: infinite until all places are taken.
-    #[inline(always)]
-    fn bound(&self) -> f32 {
-        match self.keys.get(self.width - 1) {
-            Some(&last) => distance_of((last >> 32) as u32),
-            None => f32::INFINITY,
-        }
-    }
-
-    #[inline(always)]
-    fn offer(&mut self, estimate: f32, node: NodeId) {
-        let length = self.keys.len();
-        if length >= self.width && ordered_bits(estimate) >= (self.keys[length - 1] >> 32) as u32 {
-            return;
-        }
-        let key = key_of(estimate, node);
-        let place = rank(&self.keys, key);
-        if self.keys.get(place).is_some_and(|&other| other | 1 == key | 1) {
-            return;
-        }
-        self.keys.truncate(self.width - 1);
-        self.keys.insert(place, key);
-        self.next = self.next.min(place);
-    }
-
-    /// The node with the nearest estimate that was not taken yet.
-    #[inline(always)]
-    fn take_next(&mut self) -> Option<NodeId> {
-        while let Some(key) = self.keys.get_mut(self.next) {
-            let is_waiting = *key & 1 == 0;
-            *key |= 1;
-            let node = (*key as u32) >> 1;
-            self.next += 1;
-            if is_waiting && !self.was_taken(node) {
-                let place = self.place(node);
-                self.taken[place] = node;
-                // So that the one after can be asked for.
-                while self.keys.get(self.next).is_some_and(|key| key & 1 == 1) {
-                    self.next += 1;
-                }
-                return Some(node);
-            }
-        }
-        None
-    }
-
-    #[inline(always)]
-    fn peek_next(&self) -> Option<NodeId> {
-        self.keys.get(self.next).filter(|&key| key & 1 == 0).map(|&key| (key as u32) >> 1)
-    }
-}
-
-/// How many of the sorted `keys` are below `key`, without a branch that depends on them.
-#[inline(always)]
-fn rank(keys: &[u64], key: u64) -> usize {
-    let (mut base, mut length) = (0, keys.len());
-    while length > 1 {
-        let half = length / 2;
-        // SAFETY: `base + length <= keys.len()` holds all along, and `half < length`.
-        let is_below = unsafe { *keys.get_unchecked(base + half - 1) } < key;
-        base = std::hint::select_unpredictable(is_below, base + half, base);
-        length -= half;
-    }
-    base + usize::from(keys.get(base).is_some_and(|&last| last < key))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn rank_counts_what_is_below() {
-        for length in 0..40u64 {
-            let keys: Vec<u64> = (0..length).map(|i| 2 * i + 1).collect();
-            for key in 0..2 * length + 2 {
-                let expected = keys.iter().filter(|&&other| other < key).count();
-                assert_eq!(rank(&keys, key), expected, "{key} among {length}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_node_is_taken_once_and_at_its_nearest_estimate() {
-        let mut waiting = Waiting::default();
-        waiting.reset(3);
-        for (estimate, node) in [(4.0, 4), (2.0, 7), (-1.0, 1), (3.0, 7), (9.0, 9), (-1.0, 1)] {
-            waiting.offer(estimate, node);
-        }
-        assert_eq!(waiting.bound(), 3.0, "the four is displaced, the nine never let in");
-        assert_eq!(waiting.take_next(), Some(1));
-        waiting.offer(1.5, 7);
-        assert_eq!(waiting.peek_next(), Some(7));
-        assert_eq!((waiting.take_next(), waiting.take_next()), (Some(7), None));
-        assert!(waiting.was_taken(7) && !waiting.was_taken(4));
-        waiting.offer(0.0, 4);
-        assert_eq!(waiting.take_next(), Some(4));
-    }
 
     #[test]
     fn results_are_the_nearest_each_once() {

@@ -40,7 +40,7 @@ mod validate;
 mod visited;
 
 #[cfg(not(loom))]
-pub use blocks::{BLOCK_LANES, BlockScorer, BlockSearch};
+pub use blocks::{BLOCK_LANES, BlockScorer, BlockSearch, BlockWalk};
 pub use config::{
     ConfigError, GraphConfig, MAX_EF_CONSTRUCTION, MAX_LEVEL, MAX_M0, MAX_NODE, MAX_PAYLOAD_BYTES,
 };

@@ -11,9 +11,9 @@ use crate::{Neighbor, NodeId};
 pub struct Scratch {
     pub(crate) beam: Beam,
     pub(crate) visited: Visited,
-    /// What a search over blocks has yet to expand.
+    /// A search over blocks.
     #[cfg(not(loom))]
-    pub(crate) waiting: crate::blocks::Waiting,
+    pub(crate) walk: crate::BlockWalk,
     /// The nodes of the batch to be scored, and their distances.
     pub(crate) batch: Batch,
     /// Results of the last search.

@@ -285,7 +285,9 @@ impl Sq8 {
         for &factor in factors.iter() {
             // At most `most` in size by the choice of `per_unit`, so the cast keeps the value (Q2); it
             // takes the NaN of a query that is not finite to 0.
-            let weight = (factor * per_unit).round() as i16;
+            // Half away from zero, without a call.
+            let scaled = factor * per_unit;
+            let weight = (scaled + 0.5f64.copysign(scaled)) as i16;
             sum += i64::from(weight);
             weights.push(weight);
         }

@@ -140,3 +140,26 @@ fn lists_that_do_not_fit_a_block_are_refused() {
     let builder = Index::builder(8, Metric::L1).quantization(Quantization::Blocks);
     assert!(builder.build().is_err());
 }
+
+#[test]
+fn a_batch_answers_as_one_query_after_the_other() {
+    for (metric, dim) in [(Metric::L2, 24), (Metric::Cosine, 40), (Metric::InnerProduct, 16)] {
+        let data = rows(1500, dim, 7);
+        // More queries than a chunk, not a whole number of turns, and one without a direction.
+        let mut queries = rows(151, dim, 8);
+        queries[5 * dim..6 * dim].fill(0.0);
+        let index = index(dim, metric, &data);
+        for params in [SearchParams::new(10, 10), SearchParams::new(3, 90), SearchParams::new(40, 1)] {
+            let batch = index.search_batch(&queries, params).unwrap();
+            let mut searcher = index.searcher();
+            for (number, query) in queries.chunks_exact(dim).enumerate() {
+                let alone = searcher.search(query, params).unwrap();
+                assert_eq!(batch.hits(number).collect::<Vec<_>>(), alone, "{metric} {number} {params:?}");
+            }
+        }
+        // Removals finish when the readers of before are gone: from here on two searches may meet different lists.
+        index.remove_batch(&(0..1500).map(Key::from).collect::<Vec<_>>()).unwrap();
+        let batch = index.search_batch(&queries, SearchParams::new(5, 20)).unwrap();
+        assert_eq!(batch.hits(0).count(), 0);
+    }
+}

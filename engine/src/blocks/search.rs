@@ -1,0 +1,200 @@
+//! Searching by blocks, one query after the other or several in turn.
+//!
+//! A search is a walk over blocks and then an exact look at the best rows it met. Both wait for memory, so in a batch a
+//! thread has [`IN_TURN`] of them under way: it expands one node of one, asks for the block of the next, and goes on to the
+//! next query until the memory is there.
+//!
+//! * **V1** What a query finds does not depend on what else is under way: each has its own memory, and no step looks at
+//!   the clock or at another query.
+
+use std::ops::Range;
+
+use orthant_graph::{BlockSearch, BlockWalk, Neighbor, NodeId, Pin};
+
+use super::{BlockQuery, Blocks};
+use crate::builder::Quantization;
+use crate::index::Index;
+use crate::search::{BatchRows, SearchError, SearchParams, SearchScratch};
+use crate::space::RowSpace;
+
+/// Queries that a thread works on in turn. Of 2, 4, 6, 8 and 12 the fastest on sift-128 and text-384, by little.
+pub(crate) const IN_TURN: usize = 4;
+
+/// How many times `k` a beam over blocks is widened to before rows are searched instead.
+const MOST_WIDENED: usize = 8;
+
+/// What a search by blocks reuses.
+#[derive(Default)]
+pub(crate) struct BlockScratch {
+    query: BlockQuery,
+    starts: Vec<Neighbor>,
+    walk: BlockWalk,
+    ef: usize,
+    /// Whether distances come from inner products because a zero row, or the query, has no direction.
+    has_zero_row: bool,
+}
+
+/// What is to be done with a walk that came to its end.
+enum Ended {
+    /// It goes on, wider.
+    Widened,
+    /// Its best rows are to be compared at full precision.
+    Found,
+    /// It found nowhere to begin.
+    Nothing,
+}
+
+impl Index {
+    /// The blocks, where searches go by them.
+    pub(crate) fn blocks_in_use(&self) -> Option<&Blocks> {
+        self.blocks.as_ref().filter(|_| self.quantization == Quantization::Blocks)
+    }
+
+    /// Searches by blocks; fills `scratch.nodes` with what is to be compared at full precision. False where there
+    /// was nowhere to begin.
+    pub(crate) fn search_in_blocks(
+        &self,
+        blocks: &Blocks,
+        params: SearchParams,
+        pin: &Pin,
+        scratch: &mut SearchScratch,
+    ) -> bool {
+        self.begin(blocks, params, pin, scratch);
+        loop {
+            let BlockScratch { query, walk, .. } = &mut scratch.block;
+            self.graph.finish_walk(&blocks.from(query), walk, pin);
+            match self.end(blocks, params, pin, scratch) {
+                Ended::Widened => {}
+                Ended::Found => return true,
+                Ended::Nothing => return false,
+            }
+        }
+    }
+
+    fn begin(&self, blocks: &Blocks, params: SearchParams, pin: &Pin, scratch: &mut SearchScratch) {
+        let BlockScratch { query, starts, walk, ef, .. } = &mut scratch.block;
+        let is_there =
+            |node, generation| self.graph.is_live(node) && self.graph.generation(node) == generation;
+        blocks.prepare(&scratch.query, query, starts, is_there);
+        if let (true, Some((node, _))) = (starts.is_empty(), self.graph.entry()) {
+            // Expanded first, whatever its distance.
+            starts.push(Neighbor { node, distance: f32::NEG_INFINITY });
+        }
+        *ef = params.ef.max(params.k);
+        self.graph.begin_walk(starts, beam(params, *ef), walk, pin);
+    }
+
+    fn end(&self, blocks: &Blocks, params: SearchParams, pin: &Pin, scratch: &mut SearchScratch) -> Ended {
+        let BlockScratch { query, starts, walk, ef, .. } = &mut scratch.block;
+        let found = self.graph.end_walk(&blocks.from(query), walk, pin);
+        // A beam holds some nodes more than once; a narrow one may end with too few.
+        if found.len() < params.k.min(self.graph.len()) {
+            if *ef >= MOST_WIDENED * params.k {
+                return Ended::Nothing;
+            }
+            *ef *= 2;
+            self.graph.begin_walk(starts, beam(params, *ef), walk, pin);
+            return Ended::Widened;
+        }
+        // Behind the k-th by code, only what may be nearer in truth is compared again.
+        let limit =
+            found.get(params.k - 1).map_or(f32::INFINITY, |last| blocks.doubtful_below(last.distance));
+        let is_worth = |&(place, found): &(usize, &Neighbor)| place < params.k || found.distance <= limit;
+        scratch.nodes.clear();
+        scratch.nodes.extend(found.iter().enumerate().take_while(is_worth).map(|(_, found)| found.node));
+        Ended::Found
+    }
+
+    /// Searches for a range of the queries `[n × dim]`, [`IN_TURN`] at a time (V1).
+    pub(crate) fn search_in_turn(
+        &self,
+        blocks: &Blocks,
+        queries: &[f32],
+        range: Range<usize>,
+        params: SearchParams,
+        lanes: &mut Vec<SearchScratch>,
+        out: &BatchRows<'_>,
+    ) -> Result<(), SearchError> {
+        let pin = self.graph.pin();
+        let mut waiting = range;
+        lanes.resize_with(lanes.len().max(IN_TURN), SearchScratch::default);
+        let mut stages = [Stage::Idle; IN_TURN];
+        let mut busy = IN_TURN;
+        while busy > 0 {
+            busy = 0;
+            for (stage, scratch) in stages.iter_mut().zip(lanes.iter_mut()) {
+                *stage = match *stage {
+                    Stage::Idle => match waiting.next() {
+                        None => continue,
+                        Some(number) => {
+                            let space = self.take_query(&queries[number * self.dim..][..self.dim], scratch);
+                            scratch.block.has_zero_row = space.has_zero_row;
+                            self.begin(blocks, params, &pin, scratch);
+                            Stage::Walking(number)
+                        }
+                    },
+                    Stage::Walking(number) => {
+                        let BlockScratch { query, walk, .. } = &mut scratch.block;
+                        if self.graph.step_walk(&blocks.from(query), walk, &pin) {
+                            Stage::Walking(number)
+                        } else {
+                            match self.end(blocks, params, &pin, scratch) {
+                                Ended::Widened => Stage::Walking(number),
+                                Ended::Nothing => Stage::Lost(number),
+                                Ended::Found => {
+                                    self.ask_for_rows(&scratch.nodes);
+                                    Stage::Ranking(number)
+                                }
+                            }
+                        }
+                    }
+                    Stage::Ranking(number) => {
+                        let has_zero_row = scratch.block.has_zero_row;
+                        scratch.rerank(RowSpace { has_zero_row, ..self.space() }, params.k);
+                        self.show(scratch);
+                        // SAFETY: every query is in one range, and taken from it once.
+                        unsafe { out.set(number, &scratch.hits) };
+                        Stage::Idle
+                    }
+                    Stage::Lost(number) => {
+                        let query = &queries[number * self.dim..][..self.dim];
+                        let hits = self.search_with(query, params, scratch)?;
+                        // SAFETY: as above.
+                        unsafe { out.set(number, hits) };
+                        Stage::Idle
+                    }
+                };
+                busy += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks for rows that are read soon.
+    fn ask_for_rows(&self, nodes: &[NodeId]) {
+        for &node in nodes {
+            let row = self.rows.as_ptr().wrapping_add(node as usize * self.rows.layout().stride());
+            // The first lines; what lies behind them comes by itself.
+            for line in 0..(self.dim * 4).div_ceil(64).min(ROW_LINES) {
+                orthant_kernels::prefetch::line(row.wrapping_add(line * 16));
+            }
+        }
+    }
+}
+
+/// Lines of a row that are asked for.
+const ROW_LINES: usize = 8;
+
+fn beam(params: SearchParams, ef: usize) -> BlockSearch {
+    BlockSearch { ef, k: params.k, keep: params.rerank.max(params.k) }
+}
+
+/// Where one of the queries in turn stands.
+#[derive(Clone, Copy)]
+enum Stage {
+    Idle,
+    Walking(usize),
+    Ranking(usize),
+    /// There was nowhere to begin.
+    Lost(usize),
+}
