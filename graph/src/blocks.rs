@@ -172,7 +172,7 @@ impl Graph {
             keep_nearest(&mut walk.found, walk.keep, Neighbor { node, distance });
         } else if walk.routing < walk.routing_limit {
             walk.routing += 1;
-            walk.waiting.width += 1;
+            walk.waiting.widen();
         }
         let mut estimates = [0.0; BLOCK_LANES];
         let mut near = scorer.neighbors(distance, payload, walk.waiting.bound(), &mut estimates);

@@ -131,7 +131,7 @@ pub enum Comparison {
     GreaterOrEqual,
 }
 
-/// A condition on the fields of a row. See the [module](self) for what it means.
+/// A condition on the fields of a row. See the module for what it means.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Filter {

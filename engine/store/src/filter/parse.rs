@@ -63,7 +63,7 @@ fn is_contains(token: &Token) -> bool {
 }
 
 impl Filter {
-    /// Reads a filter from text: see the [module](super) for the language. Field names are checked when the filter is
+    /// Reads a filter from text: see the module for the language. Field names are checked when the filter is
     /// used with a collection.
     ///
     /// # Errors
