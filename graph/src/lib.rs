@@ -8,6 +8,7 @@ mod blocks;
 mod config;
 mod entry;
 mod filter;
+mod from_lists;
 mod graph;
 mod insert;
 mod level;
@@ -45,6 +46,7 @@ pub use config::{
     ConfigError, GraphConfig, MAX_EF_CONSTRUCTION, MAX_LEVEL, MAX_M0, MAX_NODE, MAX_PAYLOAD_BYTES,
 };
 pub use filter::FilterMode;
+pub use from_lists::LevelLists;
 pub use graph::{Graph, GraphState};
 pub use level::LevelDraw;
 pub use memory::{GraphMemory, Memory, MemoryError};

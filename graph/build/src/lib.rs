@@ -1,0 +1,16 @@
+#![doc = include_str!("../README.md")]
+
+mod build;
+mod grid;
+mod join;
+mod leaf;
+mod near;
+mod parallel;
+mod partition;
+mod prune;
+mod random;
+mod reservoir;
+mod reverse;
+
+pub use build::{BuildError, Lists, Params, Phase, Watch, build};
+pub use grid::{Codes, Grid, Rows};
