@@ -20,6 +20,7 @@ mod schema;
 mod search;
 mod state;
 mod tenant;
+mod transfer;
 pub mod trial;
 mod upkeep;
 mod values;
@@ -42,6 +43,9 @@ pub use schema::{
 };
 pub use search::{Found, SearchRequest};
 pub use tenant::{Collection, Page, ScrollRequest, Tenant};
+#[doc(hidden)]
+pub use transfer::check_export;
+pub use transfer::{EXPORT_VERSION, MANIFEST_KEY, Manifest, TransferError};
 pub use upkeep::{CheckReport, Compacted, Damage, Stats};
 pub use values::{FieldError, FieldValue, Payload};
 pub use version::{SnapshotInfo, SnapshotReader};

@@ -105,6 +105,11 @@ impl RowFile {
         self.segments.read().unwrap_or_else(PoisonError::into_inner).get(number)?.clone()
     }
 
+    /// All files, by number.
+    pub(crate) fn segments(&self) -> Vec<Option<Arc<Segment>>> {
+        self.segments.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     fn segment_for_writing(&self, number: usize) -> io::Result<Arc<Segment>> {
         if let Some(segment) = self.segment(number) {
             return Ok(segment);
