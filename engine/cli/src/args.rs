@@ -13,8 +13,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use bench::{BenchArgs, BenchKind, ChurnArgs, MixedArgs, Pattern, StressArgs, SweepArgs};
 pub(crate) use db::{
-    CollectionArgs, CrashArgs, CreateArgs, DbArgs, DbCommand, DeleteArgs, FilterArgs, FindArgs, FlushName,
-    ImportArgs, IngestArgs, PlaceArgs, RowsArgs, ScrollArgs, SnapshotAction, SnapshotArgs, UpsertArgs,
+    AgentsArgs, CollectionArgs, CrashArgs, CreateArgs, DbArgs, DbCommand, DeleteArgs, ExportArgs, FilterArgs,
+    FindArgs, FlushName, ImportArgs, IngestArgs, PlaceArgs, RowsArgs, ScrollArgs, SnapshotAction,
+    SnapshotArgs, TenantsArgs, UpsertArgs,
 };
 
 /// The whole command line.

@@ -62,6 +62,17 @@ fn a_collection_from_beginning_to_end() {
     assert_eq!(keys(&found, "found"), ["k20"]);
     run(&["snapshot", db, "a", "rollback", "before"]);
     assert_eq!(run(&["stats", db])["collections"]["a"]["stats"]["rows"], 30);
+    let exported = run(&["export", db, "a", "a.parquet"]);
+    assert_eq!((&exported["rows"], &exported["collection"]), (&30.into(), &"a".into()));
+    assert_eq!(run(&["import", "other", "c", "--from", "a.parquet"])["rows"], 30);
+    let found = run(&["search", "other", "c", "--vector", "6.2,1", "-k", "3", "--filter", filter]);
+    assert_eq!(keys(&found, "found"), ["k7", "k10", "k13"]);
+    // Any Parquet file is a file of payloads, one column of which may be the vector.
+    run(&["create", "other", "d", "--dim", "2", "--metric", "l2"]);
+    let columns = ["--payload", "a.parquet", "--vector-column", "vector:vector", "--key", "text"];
+    assert_eq!(run(&[&["import", "other", "d"], &columns[..]].concat())["rows"], 30);
+    let found = run(&["search", "other", "d", "--vector", "6.2,1", "-k", "1"]);
+    assert_eq!(keys(&found, "found"), ["k6"]);
     run(&["compact", db]);
     assert_eq!(run(&["check", db])["damages"], 0);
     assert_eq!(run(&["repair", db])["deleted"], 0);
@@ -86,6 +97,18 @@ fn errors_name_what_is_wrong() {
     let error =
         fails(&["upsert", db, "a", "--key", "1", "--vector", "1,2", "--payload", "{\"size\": \"x\"}"]);
     assert!(error.contains("size"), "{error}");
+}
+
+#[test]
+fn tenants_and_agents_are_measured() {
+    let folder = Folder::new();
+    let object = orthant(&folder, &["bench", "tenants", "--tenants", "50", "--dim", "4", "--json"]).json();
+    assert_eq!((&object["tenants"], &object["rows"]), (&50.into(), &3.into()));
+    let words =
+        ["bench", "agents", "--rows", "300", "--dim", "8", "--agents", "3", "--minutes", "0.02", "--json"];
+    let object = orthant(&folder, &words).json();
+    assert_eq!(object["errors"], 0);
+    assert!(object["searches"].as_u64() > object["writes"].as_u64());
 }
 
 #[test]

@@ -376,8 +376,10 @@ impl Committer {
         let gates: Vec<_> = cells.iter().map(|cell| cell.gate()).collect();
         transaction.commit().map_err(|error| catalog.error(error))?;
         for (place, cell) in touched.iter().zip(&cells) {
-            if let Some((state, change)) = cell.state().zip(group.changes.remove(place)) {
-                state.apply(change);
+            let Some(change) = group.changes.remove(place) else { continue };
+            match cell.state() {
+                Some(state) => state.apply(change),
+                None => cell.note_written(change.born.len()),
             }
         }
         drop(gates);

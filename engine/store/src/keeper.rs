@@ -131,8 +131,15 @@ impl Work {
         let collections: Vec<_> = crate::database::read(&self.collections).values().cloned().collect();
         let mut is_busy = false;
         for core in collections {
+            let from_rows = core.schema().graph.from_rows as u64;
             for cell in core.cells() {
-                if let Some(state) = cell.state() {
+                let state = match cell.state() {
+                    // Written to and never read: it is large enough for a graph all the same. What cannot be read now is
+                    // told to whoever reads it.
+                    None if cell.written() >= from_rows => core.state(cell.id).ok(),
+                    state => state,
+                };
+                if let Some(state) = state {
                     is_busy |= self.tend(&core, &cell, &state, save_all);
                 }
             }

@@ -8,7 +8,7 @@
 //!   committing thread after, never before, its transaction.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 
 use orthant_engine::Key;
@@ -220,11 +220,29 @@ pub(crate) struct TenantCell {
     state: RwLock<Option<Arc<TenantState>>>,
     /// Set by each use, cleared by each look of the keeper.
     is_used: AtomicBool,
+    /// Rows written while the state was not in memory.
+    written: AtomicU64,
 }
 
 impl TenantCell {
     pub(crate) fn new(id: u32) -> Self {
-        Self { id, gate: Mutex::new(()), state: RwLock::new(None), is_used: AtomicBool::new(true) }
+        Self {
+            id,
+            gate: Mutex::new(()),
+            state: RwLock::new(None),
+            is_used: AtomicBool::new(true),
+            written: AtomicU64::new(0),
+        }
+    }
+
+    /// Counts rows written while the state is not in memory: enough of them, and the keeper loads it to link them.
+    pub(crate) fn note_written(&self, rows: usize) {
+        self.written.fetch_add(rows as u64, Ordering::Relaxed);
+    }
+
+    /// Rows written since the state was last loaded, while it was not in memory.
+    pub(crate) fn written(&self) -> u64 {
+        self.written.load(Ordering::Relaxed)
     }
 
     pub(crate) fn gate(&self) -> MutexGuard<'_, ()> {
@@ -250,6 +268,7 @@ impl TenantCell {
             return Ok(state);
         }
         let state = Arc::new(load()?);
+        self.written.store(0, Ordering::Relaxed);
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = Some(state.clone());
         Ok(state)
     }

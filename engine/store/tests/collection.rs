@@ -299,6 +299,19 @@ fn a_large_tenant_gets_a_graph_and_answers_stay_the_same() {
 }
 
 #[test]
+fn a_tenant_that_is_only_written_to_gets_its_graph() {
+    let dir = tempfile::tempdir().unwrap();
+    let database = open(dir.path());
+    let choices = GraphChoices { from_rows: 1000, ef_construction: 32, ..GraphChoices::default() };
+    let notes = database.create_collection("notes", Schema::new(2, Metric::L2).with_graph(choices)).unwrap();
+    notes.tenant("large").unwrap().upsert_batch((0..1500u64).map(|n| Row::new(n, point(n)))).unwrap();
+    notes.tenant("small").unwrap().upsert_batch((0..500u64).map(|n| Row::new(n, point(n)))).unwrap();
+    database.settle().unwrap();
+    let stats = notes.stats().unwrap();
+    assert_eq!((stats.graph_rows, stats.unlinked_rows, stats.loaded_tenants), (1500, 0, 1));
+}
+
+#[test]
 fn readers_and_writers_at_once() {
     let dir = tempfile::tempdir().unwrap();
     let database = open(dir.path());

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::{CrashArgs, FilterArgs, GraphArgs, IngestArgs, MetricName, from_to};
+use super::{AgentsArgs, CrashArgs, FilterArgs, GraphArgs, IngestArgs, MetricName, TenantsArgs, from_to};
 
 /// `orthant bench`
 #[derive(Debug, Args)]
@@ -47,6 +47,10 @@ pub(crate) enum BenchKind {
     Filter(FilterArgs),
     /// How fast rows are written durably
     Ingest(IngestArgs),
+    /// Many agents that search and write a collection at once, and what that does to answers, times and memory
+    Agents(AgentsArgs),
+    /// How fast a collection of many tenants opens, and what an idle tenant costs
+    Tenants(TenantsArgs),
 }
 
 /// `orthant bench` without a kind: recall against speed.

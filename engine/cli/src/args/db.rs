@@ -14,6 +14,8 @@ use super::{MetricName, from_to};
   orthant db search mem notes --vector 0.1,0.2,0.3 --filter \"section = 'python' AND updated > '2026-01-01'\"
   orthant db delete mem notes --filter \"updated < '2020-01-01'\"
   orthant db snapshot mem notes create before-cleanup
+  orthant db export mem notes notes.parquet
+  orthant db import mem copy --from notes.parquet
   orthant db check mem
 
 Types of fields: keyword, integer, float, bool, datetime, tags, geo.")]
@@ -28,8 +30,10 @@ pub(crate) struct DbArgs {
 pub(crate) enum DbCommand {
     /// Make a collection, and the database if there is none
     Create(CreateArgs),
-    /// Write the rows of files: vectors, payloads, keys
+    /// Write the rows of files: vectors, payloads, keys; or a collection that was exported
     Import(ImportArgs),
+    /// Write a collection into one file: Parquet, with a manifest
+    Export(ExportArgs),
     /// Write one row
     Upsert(UpsertArgs),
     /// Delete rows by key or by filter
@@ -107,8 +111,25 @@ pub(crate) struct CreateArgs {
     pub(crate) vector: Vec<String>,
 }
 
+/// `orthant db export`
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    /// Database and collection.
+    #[command(flatten)]
+    pub(crate) place: CollectionArgs,
+    /// The file; it is replaced
+    pub(crate) file: PathBuf,
+}
+
 /// `orthant db import`
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  orthant db import mem notes --vectors notes.npy --payload notes.jsonl --key id
+  orthant db import mem notes --payload notes.parquet --vector-column embedding --key id
+  orthant db import mem notes --payload rows.csv --tenant-field customer --vectors rows.fbin
+  orthant db import mem copy --from notes.parquet
+
+In CSV, tags are separated by semicolons and an empty cell is a missing field.")]
 pub(crate) struct ImportArgs {
     /// Whose rows.
     #[command(flatten)]
@@ -116,9 +137,15 @@ pub(crate) struct ImportArgs {
     /// Vectors: .npy .fbin .fvecs …
     #[arg(long, value_name = "FILE")]
     pub(crate) vectors: Option<PathBuf>,
-    /// Payloads, one per vector: .jsonl or .csv
-    #[arg(long, value_name = "FILE", required_unless_present = "vectors")]
+    /// Payloads, one per vector: .jsonl, .csv or .parquet
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["vectors", "from"])]
     pub(crate) payload: Option<PathBuf>,
+    /// The payload's field that is the vector, a list of numbers
+    #[arg(long, value_name = "FIELD", requires = "payload", conflicts_with = "vectors")]
+    pub(crate) vector_column: Option<String>,
+    /// A file that `orthant db export` wrote: makes the collection
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["vectors", "payload"])]
+    pub(crate) from: Option<PathBuf>,
     /// The payload's field that is the key [default: the row's number in the file]
     #[arg(long, value_name = "FIELD", requires = "payload")]
     pub(crate) key: Option<String>,
@@ -310,6 +337,9 @@ pub(crate) struct FilterArgs {
     /// Beam width
     #[arg(long, default_value_t = 128)]
     pub(crate) ef: usize,
+    /// Where the database is made and kept; one that is there is measured as it is [default: a temporary folder]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
     /// Print one JSON object on the last line instead of a table
     #[arg(long)]
     pub(crate) json: bool,
@@ -333,6 +363,52 @@ pub(crate) struct IngestArgs {
     /// When writes are made safe
     #[arg(long, value_enum, default_value = "interval")]
     pub(crate) flush: FlushName,
+    /// Where the database is made [default: a temporary folder]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    /// Print one JSON object on the last line instead of text
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `orthant bench agents`
+#[derive(Debug, Args)]
+pub(crate) struct AgentsArgs {
+    /// Rows before the agents start
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = from_to(100, 100_000_000))]
+    pub(crate) rows: usize,
+    /// Elements of a row
+    #[arg(long, value_name = "N", default_value_t = 384, value_parser = from_to(1, 65_536))]
+    pub(crate) dim: usize,
+    /// Agents, each a thread
+    #[arg(long, value_name = "N", default_value_t = 25, value_parser = from_to(1, 1000))]
+    pub(crate) agents: usize,
+    /// Operations of each agent per second, one in five a write
+    #[arg(long, value_name = "N", default_value_t = 10.0)]
+    pub(crate) rate: f64,
+    /// How long
+    #[arg(long, value_name = "M", default_value_t = 10.0)]
+    pub(crate) minutes: f64,
+    /// Where the database is made [default: a temporary folder]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    /// Print one JSON object on the last line instead of text
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `orthant bench tenants`
+#[derive(Debug, Args)]
+pub(crate) struct TenantsArgs {
+    /// Tenants
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = from_to(10, 10_000_000))]
+    pub(crate) tenants: usize,
+    /// Rows of each
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = from_to(1, 100_000))]
+    pub(crate) rows: usize,
+    /// Elements of a row
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = from_to(1, 65_536))]
+    pub(crate) dim: usize,
     /// Where the database is made [default: a temporary folder]
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,

@@ -10,6 +10,7 @@
 //! * **B2** One-thread measurements run on `--core`; the build and the last column run on `--cores`.
 //! * **B3** The beam width in effect is `max(ef, k)`; ids come from an untimed pass before.
 
+mod agents;
 mod churn;
 mod crash;
 mod filter;
@@ -17,6 +18,7 @@ mod ingest;
 mod live;
 mod mixed;
 mod stress;
+mod tenants;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -75,6 +77,8 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
         Some(BenchKind::Crash(args)) => crash::run(args),
         Some(BenchKind::Filter(args)) => filter::run(args),
         Some(BenchKind::Ingest(args)) => ingest::run(args),
+        Some(BenchKind::Agents(args)) => agents::run(args),
+        Some(BenchKind::Tenants(args)) => tenants::run(args),
     }
 }
 

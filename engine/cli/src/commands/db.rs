@@ -1,5 +1,6 @@
 //! `orthant db`: durable collections from the command line.
 
+mod export;
 mod import;
 mod rows;
 
@@ -22,6 +23,7 @@ pub(crate) fn run(args: &DbArgs) -> anyhow::Result<()> {
     match &args.command {
         DbCommand::Create(args) => create(args),
         DbCommand::Import(args) => import::run(args),
+        DbCommand::Export(args) => export::run(args),
         DbCommand::Upsert(args) => rows::upsert(args),
         DbCommand::Delete(args) => rows::delete(args),
         DbCommand::Search(args) => rows::search(args),

@@ -2,9 +2,11 @@
 
 use std::time::Instant;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use orthant_engine::{FlatRows, exact};
-use orthant_store::{Database, FieldType, Filter, Found, Options, Row, Schema, SearchRequest, Tenant, field};
+use orthant_store::{
+    Database, FieldType, Filter, Found, OpenError, Options, Row, Schema, SearchRequest, Tenant, field,
+};
 use serde::Serialize;
 use serde_json::json;
 
@@ -57,13 +59,26 @@ pub(super) fn run(args: &FilterArgs) -> anyhow::Result<()> {
     let any: Vec<Vec<f32>> =
         (0..count).map(|place| vector((place * queries.rows() / count) as u32)).collect();
 
-    let dir = tempfile::tempdir()?;
-    let database = Database::create(dir.path().join("filter"), Options::default())?;
-    let schema =
-        Schema::new(dim, metric).with_field("any", FieldType::Integer).with_field("near", FieldType::Integer);
-    let tenant = database.create_collection("rows", schema)?.only();
+    let made = tempfile::tempdir().context("no temporary folder")?;
+    let dir = args.dir.as_deref().unwrap_or(made.path()).join("filter");
+    let database = match Database::open(&dir, Options::default()) {
+        Err(OpenError::Missing { .. }) => Database::create(&dir, Options::default())?,
+        other => other?,
+    };
+    let tenant = match database.collection("rows") {
+        Some(collection) => collection.only(),
+        None => {
+            let schema = Schema::new(dim, metric)
+                .with_field("any", FieldType::Integer)
+                .with_field("near", FieldType::Integer);
+            database.create_collection("rows", schema)?.only()
+        }
+    };
+    // One that is there from an earlier run is taken as it is.
+    let has = tenant.len()? as usize;
+    ensure!(has == 0 || has == n, "{}: holds {has} rows, not {n}", dir.display());
     let progress = Progress::start("writing", n);
-    for first in (0..n).step_by(1000) {
+    for first in (has..n).step_by(1000) {
         let batch = (first..(first + 1000).min(n)).map(|row| {
             let drawn = (row as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
             let payload = json!({"any": (drawn as usize * n) >> 24, "near": near[row]});

@@ -8,6 +8,9 @@ use std::time::Instant;
 
 use anyhow::{Context, bail, ensure};
 use orthant_store::{FieldType, Payload, Row, Schema};
+use parquet::file::reader::SerializedFileReader;
+use parquet::record::Field;
+use parquet::record::reader::RowIter;
 use serde_json::{Value, json};
 
 use super::{collection, key};
@@ -19,6 +22,9 @@ use crate::vectors;
 type Payloads = Box<dyn Iterator<Item = anyhow::Result<Payload>>>;
 
 pub(super) fn run(args: &ImportArgs) -> anyhow::Result<()> {
+    if let Some(from) = &args.from {
+        return super::export::back(&args.rows.place, from);
+    }
     let (database, collection) = collection(&args.rows.place)?;
     let schema = collection.schema();
     let file = args.vectors.as_deref().map(vectors::open).transpose()?;
@@ -37,7 +43,7 @@ pub(super) fn run(args: &ImportArgs) -> anyhow::Result<()> {
             }
             break;
         }
-        let payload = match payloads.as_mut().map(Iterator::next) {
+        let mut payload = match payloads.as_mut().map(Iterator::next) {
             None => Payload::new(),
             Some(Some(payload)) => payload?,
             Some(None) if file.is_none() => break,
@@ -59,6 +65,13 @@ pub(super) fn run(args: &ImportArgs) -> anyhow::Result<()> {
         if let Some(file) = &file {
             let mut elements = vec![0.0; file.dim()];
             file.read_row(count, &mut elements)?;
+            row = Row::new(key(&name), elements);
+        }
+        if let Some(field) = &args.vector_column {
+            let elements =
+                payload.remove(field).with_context(|| format!("row {count}: no vector in {field:?}"))?;
+            let elements: Vec<f32> = serde_json::from_value(elements)
+                .with_context(|| format!("row {count}: {field:?} is no list of numbers"))?;
             row = Row::new(key(&name), elements);
         }
         row.payload = payload;
@@ -136,7 +149,65 @@ fn payloads(path: &Path, schema: &Schema) -> anyhow::Result<Payloads> {
             });
             Ok(Box::new(rows))
         }
-        _ => bail!("{}: payloads are .jsonl or .csv", path.display()),
+        Some("parquet") => {
+            let reader = SerializedFileReader::new(file).with_context(|| shown.clone())?;
+            let rows = RowIter::from_file_into(Box::new(reader)).enumerate().map(move |(number, row)| {
+                let row = row.with_context(|| format!("{shown}: row {number}"))?;
+                let fields = row.into_columns().into_iter();
+                Ok(fields
+                    .map(|(name, field)| (name, parquet_value(&field)))
+                    .filter(|(_, value)| !value.is_null())
+                    .collect())
+            });
+            Ok(Box::new(rows))
+        }
+        _ => bail!("{}: payloads are .jsonl, .csv or .parquet", path.display()),
+    }
+}
+
+/// A value of Parquet as JSON. Moments become RFC 3339; bytes that are no text, and numbers that JSON lacks, are missing.
+fn parquet_value(field: &Field) -> Value {
+    match field {
+        Field::Float16(number) => json!(f32::from(*number)),
+        Field::Float(number) => json!(number),
+        Field::Double(number) => json!(number),
+        Field::Bool(flag) => json!(flag),
+        Field::Byte(number) => json!(number),
+        Field::Short(number) => json!(number),
+        Field::Int(number) => json!(number),
+        Field::Long(number) => json!(number),
+        Field::UByte(number) => json!(number),
+        Field::UShort(number) => json!(number),
+        Field::UInt(number) => json!(number),
+        Field::ULong(number) => json!(number),
+        Field::Str(text) => json!(text),
+        Field::Bytes(bytes) => std::str::from_utf8(bytes.data()).map_or(Value::Null, |text| json!(text)),
+        // Shown as `2026-01-31 12:00:00.000 +00:00`.
+        Field::TimestampMillis(_) | Field::TimestampMicros(_) => {
+            let shown = field.to_string();
+            let mut parts = shown.split(' ');
+            let (day, time, offset) = (parts.next(), parts.next(), parts.next());
+            json!(format!(
+                "{}T{}{}",
+                day.unwrap_or_default(),
+                time.unwrap_or_default(),
+                offset.unwrap_or("Z")
+            ))
+        }
+        Field::Group(row) => {
+            row.get_column_iter().map(|(name, field)| (name.clone(), parquet_value(field))).collect()
+        }
+        Field::ListInternal(list) => list.elements().iter().map(parquet_value).collect(),
+        Field::MapInternal(map) => {
+            let key = |field: &Field| match parquet_value(field) {
+                Value::String(text) => text,
+                other => other.to_string(),
+            };
+            map.entries().iter().map(|(name, field)| (key(name), parquet_value(field))).collect()
+        }
+        Field::Null => Value::Null,
+        // Decimals, dates, times and what is to come: as Parquet's own library shows them.
+        other => json!(other.to_string()),
     }
 }
 

@@ -1,0 +1,7 @@
+//! See `checks::export`. `cargo +nightly fuzz run export` in `engine/store/`.
+#![no_main]
+#[path = "../checks.rs"]
+#[allow(dead_code, reason = "each target uses its own part")]
+mod checks;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| checks::export(bytes));
