@@ -46,6 +46,12 @@ pub(crate) fn run() -> Result<bool> {
             // A third of a minute; ten minutes, for a change to the graph's protocols, by the same command.
             succeeds(cargo(stress).args(["--minutes", "0.33"]))
         }),
+        Step::new("crashes", || {
+            let crash =
+                ["run", "--release", "--package", "orthant-cli", "--bin", "orthant", "--", "bench", "crash"];
+            // A minute; ten times as many by the same command.
+            succeeds(cargo(crash).args(["--kills", "200"]))
+        }),
     ]))
 }
 

@@ -43,8 +43,9 @@ fn tenant() -> &'static (Database, Tenant, Vec<Payload>) {
 }
 
 fn payload_of(n: i64) -> Payload {
+    let keyword = ["python", "rust", "", "ünï"][n as usize % 4];
     let all = json!({
-        "keyword": ["python", "rust", "", "ünï"][n as usize % 4], "integer": (n - 20) * 3, "float": n as f64 / 4.0 - 3.0,
+        "keyword": keyword, "integer": (n - 20) * 3, "float": n as f64 / 4.0 - 3.0,
         "bool": n % 2 == 0, "datetime": format!("2026-{:02}-01", n % 12 + 1), "tags": ["x", format!("t{}", n % 5)],
         "geo": {"lat": n - 20, "lon": 4 * n - 80},
     });

@@ -4,20 +4,27 @@ mod catalog;
 mod checksum;
 mod collection;
 mod commit;
+mod copy;
 mod database;
 mod error;
 mod fields;
 pub mod files;
 mod filter;
+mod find;
 mod graph;
+mod group;
 mod journal;
 mod keeper;
 mod matches;
+mod old;
 mod record;
+mod recovery;
 mod row;
 mod rows;
 mod schema;
 mod search;
+mod segment;
+mod snapshot;
 mod state;
 mod tenant;
 mod transfer;
@@ -28,7 +35,7 @@ mod version;
 
 pub use catalog::STORE_VERSION;
 pub use commit::{Flush, Written};
-pub use database::{Database, Options, Recovery};
+pub use database::{Database, Options};
 pub use error::{OpenError, ReadError, StorageError, WriteError};
 pub use fields::Facet;
 pub use filter::{
@@ -36,16 +43,18 @@ pub use filter::{
 };
 pub use orthant_engine::{Key, KeyRef, Metric};
 pub use record::MAX_KEY_BYTES;
+pub use recovery::Recovery;
 pub use row::{NotAnObject, Row};
 pub use schema::{
     DEFAULT_VECTOR, Field, FieldType, GraphChoices, MAX_FIELDS, MAX_NAME_BYTES, Schema, SchemaError,
     UnknownFieldType, VectorField,
 };
 pub use search::{Found, SearchRequest};
+pub use snapshot::SnapshotReader;
 pub use tenant::{Collection, Page, ScrollRequest, Tenant};
 #[doc(hidden)]
 pub use transfer::check_export;
 pub use transfer::{EXPORT_VERSION, MANIFEST_KEY, Manifest, TransferError};
 pub use upkeep::{CheckReport, Compacted, Damage, Stats};
 pub use values::{FieldError, FieldValue, Payload};
-pub use version::{SnapshotInfo, SnapshotReader};
+pub use version::SnapshotInfo;

@@ -9,8 +9,9 @@ use orthant_engine::Key;
 use serde::Serialize;
 
 use crate::catalog::Table;
-use crate::commit::{Op, Upsert, decode_old};
+use crate::commit::{Op, Upsert};
 use crate::error::{ReadError, StorageError, WriteError};
+use crate::old::decode_old;
 use crate::record::{Record, decode_key};
 use crate::rows::SEGMENT_ROWS;
 use crate::tenant::Collection;

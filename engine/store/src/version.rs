@@ -1,28 +1,20 @@
-//! Versions: named snapshots, reading them, going back, new fields, copies.
+//! Versions: named snapshots, going back, new fields.
 //!
 //! A snapshot is a name, a commit and a bound: the rows below the bound that had not ended by then. Making one costs one small
 //! transaction. A row that ends while a snapshot needs it moves, within the same commit, to the catalog's table `old`; its vectors
 //! stay where they are.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
-use orthant_engine::Key;
-
-use crate::catalog::{Catalog, OLD, Put, ROWS, SnapshotEntry, Table};
-use crate::collection::state_of;
-use crate::commit::{Committer, OldRow, decode_old};
-use crate::database::{Database, change_entry, check_name};
-use crate::error::{ReadError, StorageError, WriteError};
-use crate::fields::Facet;
-use crate::filter::Filter;
-use crate::record::{Record, decode_key, prefix_end, tenant_prefix};
-use crate::row::Row;
-use crate::schema::{FieldType, Schema};
-use crate::search::{Found, Search, SearchRequest};
-use crate::state::TenantState;
-use crate::tenant::{Collection, Page, ScrollRequest, Tenant, candidates};
+use crate::catalog::{Catalog, Put, SnapshotEntry, Table};
+use crate::commit::Committer;
+use crate::database::{change_entry, check_name};
+use crate::error::{StorageError, WriteError};
+use crate::old::{OldRow, decode_old};
+use crate::record::{Record, decode_key, prefix_end};
+use crate::schema::FieldType;
+use crate::tenant::Collection;
 use crate::values::FieldValue;
 
 /// A named snapshot of a collection.
@@ -35,7 +27,7 @@ pub struct SnapshotInfo {
 }
 
 /// Whether snapshot `snapshot` needs a row that ended.
-fn needs(snapshot: &SnapshotEntry, old: &OldRow) -> bool {
+pub(crate) fn needs(snapshot: &SnapshotEntry, old: &OldRow) -> bool {
     old.row < snapshot.bound && old.ended > snapshot.sequence
 }
 
@@ -90,7 +82,7 @@ impl Collection {
         self.core.snapshots().iter().map(info).collect()
     }
 
-    fn snapshot(&self, name: &str) -> Option<SnapshotEntry> {
+    pub(crate) fn snapshot(&self, name: &str) -> Option<SnapshotEntry> {
         self.core.snapshots().iter().find(|snapshot| &*snapshot.name == name).cloned()
     }
 
@@ -244,230 +236,4 @@ fn older_rows(
         }
     })?;
     Ok(places)
-}
-
-/// A tenant as a snapshot has it. Everything is in memory, and every search compares all rows that match: a way to look back,
-/// not to serve.
-#[derive(Debug)]
-pub struct SnapshotReader {
-    tenant: Tenant,
-    schema: Arc<Schema>,
-    state: TenantState,
-    records: BTreeMap<Vec<u8>, Vec<u8>>,
-}
-
-impl Tenant {
-    /// The tenant's rows as the snapshot of this name has them. The reader stays as it is, whatever is written, until the snapshot
-    /// is dropped and the collection compacted.
-    ///
-    /// # Errors
-    /// [`ReadError::Unknown`], [`ReadError::Storage`].
-    pub fn at(&self, snapshot: &str) -> Result<SnapshotReader, ReadError> {
-        let collection = Collection::new(self.database.clone(), self.core.clone());
-        let Some(entry) = collection.snapshot(snapshot) else {
-            return Err(ReadError::Unknown { what: "snapshot", name: snapshot.into() });
-        };
-        let schema = self.core.schema();
-        let mut records = BTreeMap::new();
-        if let Some(id) = self.core.tenant_id(self.name()).map_err(Arc::new)? {
-            self.records_at(&entry, id, &mut records).map_err(Arc::new)?;
-        }
-        let born = records.iter().filter_map(|(key, value)| self.core.born(&schema, key, value)).collect();
-        Ok(SnapshotReader { tenant: self.clone(), state: state_of(&schema, born), schema, records })
-    }
-
-    fn records_at(
-        &self,
-        entry: &SnapshotEntry,
-        id: u32,
-        records: &mut BTreeMap<Vec<u8>, Vec<u8>>,
-    ) -> Result<(), StorageError> {
-        let catalog = &self.core.shared.catalog;
-        let prefix = tenant_prefix(self.core.id, id);
-        let end = prefix_end(&prefix).unwrap_or_else(|| vec![255; 9]);
-        // One transaction for both tables: a row that ends meanwhile is in exactly one of them.
-        let read = catalog.read()?;
-        let rows = read.open_table(ROWS).map_err(|error| catalog.error(error))?;
-        for item in rows.range(&prefix[..]..&end[..]).map_err(|error| catalog.error(error))? {
-            let (key, value) = item.map_err(|error| catalog.error(error))?;
-            if Record::decode(key.value(), value.value()).is_some_and(|record| record.row < entry.bound) {
-                records.insert(key.value().to_vec(), value.value().to_vec());
-            }
-        }
-        let old = read.open_table(OLD).map_err(|error| catalog.error(error))?;
-        for item in old.range(&prefix[..]..&end[..]).map_err(|error| catalog.error(error))? {
-            let (place, value) = item.map_err(|error| catalog.error(error))?;
-            if let Some(old) = decode_old(place.value(), value.value()).filter(|old| needs(entry, old)) {
-                records.insert(old.key, old.value);
-            }
-        }
-        Ok(())
-    }
-}
-
-impl SnapshotReader {
-    /// How many rows fulfil `filter`; without one, all.
-    ///
-    /// # Errors
-    /// [`ReadError::Filter`].
-    pub fn count(&self, filter: Option<&Filter>) -> Result<u64, ReadError> {
-        let inner = self.state.read();
-        let live = &inner.version.live;
-        match filter {
-            None => Ok(live.len()),
-            Some(filter) => Ok(inner.fields.select(&filter.resolve(&self.schema)?, live).len()),
-        }
-    }
-
-    /// The most frequent values of a field; see [`Tenant::facets`].
-    ///
-    /// # Errors
-    /// [`ReadError`].
-    pub fn facets(&self, field: &str, limit: usize) -> Result<Vec<Facet>, ReadError> {
-        let Some((number, declared)) = self.schema.field(field) else {
-            return Err(ReadError::UnknownField { field: field.into() });
-        };
-        let inner = self.state.read();
-        let facets = inner.fields.facets(number, declared.kind, &inner.version.live, limit);
-        facets.ok_or_else(|| ReadError::NoFacets { field: field.into(), kind: declared.kind })
-    }
-
-    fn place(&self, key: &Key) -> Option<Vec<u8>> {
-        // All records are of one tenant: the first says which.
-        let prefix = self.records.keys().next()?.get(..8)?;
-        let mut place = prefix.to_vec();
-        crate::record::append_key(&mut place, key);
-        Some(place)
-    }
-
-    /// The row of this key.
-    ///
-    /// # Errors
-    /// [`ReadError::RowDamaged`], [`ReadError::Storage`].
-    pub fn get(&self, key: impl Into<Key>) -> Result<Option<Row>, ReadError> {
-        let key = key.into();
-        let Some(place) = self.place(&key) else { return Ok(None) };
-        let value = self.records.get(&place);
-        value.map(|value| self.tenant.row(&self.schema, key, &place, value, true)).transpose()
-    }
-
-    /// A page of rows by key; see [`Tenant::scroll`].
-    ///
-    /// # Errors
-    /// [`ReadError`].
-    pub fn scroll(&self, request: &ScrollRequest) -> Result<Page, ReadError> {
-        let mut page = Page { rows: Vec::new(), next: None };
-        let start = request.after.as_ref().and_then(|key| self.place(key));
-        for (place, value) in &self.records {
-            if start.as_ref().is_some_and(|start| place <= start) {
-                continue;
-            }
-            let Some(key) = decode_key(&place[8..]) else { continue };
-            let row = self.tenant.row(&self.schema, key, place, value, request.with_vectors)?;
-            let is_wanted = |filter: &Filter| filter.matches(&self.schema, &row.payload) == Some(true);
-            if !request.filter.as_ref().is_none_or(is_wanted) {
-                continue;
-            }
-            if page.rows.len() == request.limit.max(1) {
-                page.next = page.rows.last().map(|row| row.key.clone());
-                break;
-            }
-            page.rows.push(row);
-        }
-        Ok(page)
-    }
-
-    /// The rows nearest to the request's query; see [`Tenant::search`].
-    ///
-    /// # Errors
-    /// [`ReadError`].
-    pub fn search(&self, request: &SearchRequest) -> Result<Vec<Found>, ReadError> {
-        let number = match request.vector.as_deref() {
-            None => 0,
-            Some(name) => {
-                self.schema.vector(name).ok_or_else(|| ReadError::UnknownVector { vector: name.into() })?.0
-            }
-        };
-        let rows = &self.tenant.core.rows[number];
-        let (schema, state) = (&*self.schema, &self.state);
-        let search = Search { schema, state, rows, vector: number, graph_allowed: false };
-        search.check(&request.query)?;
-        let view = search.view(request.filter.as_ref())?;
-        let items = candidates(&search, &view, request)?;
-        let inner = self.state.read();
-        let found = items.iter().filter_map(|item| {
-            let key = inner.keys.key(item.row)?.clone();
-            let payload = if request.with_payload {
-                let place = self.place(&key)?;
-                Some(Record::decode(&place, self.records.get(&place)?)?.payload()?)
-            } else {
-                None
-            };
-            Some(Found { key, distance: item.distance, payload })
-        });
-        Ok(found.collect())
-    }
-}
-
-impl Database {
-    /// Copies the database to folder `dir`, which must not hold one, as it is at this moment. Searches go on; writes wait.
-    ///
-    /// # Errors
-    /// [`WriteError::Name`] if there is a database, [`WriteError::Storage`].
-    pub fn copy_to(&self, dir: impl AsRef<Path>) -> Result<(), WriteError> {
-        let dir = dir.as_ref().to_path_buf();
-        let inner = self.inner.clone();
-        self.inner.task(move |committer| {
-            committer.checkpoint(Vec::new())?;
-            let (files, from) = (inner.shared.files.clone(), inner.shared.dir.clone());
-            let failed = |path: &Path, source| storage(StorageError::Io { path: path.to_path_buf(), source });
-            files.create_dir(&dir).map_err(|source| failed(&dir, source))?;
-            let catalog = Path::new("catalog.redb");
-            let there = files.list(&dir).map_err(|source| failed(&dir, source))?;
-            if there.contains(&dir.join(catalog)) {
-                return Err(WriteError::Name {
-                    name: dir.display().to_string().into(),
-                    problem: "a database already",
-                });
-            }
-            let mut folders = vec![from.join("graphs")];
-            for (core, _) in committer.collections.values() {
-                for vector in 0..core.rows.len() {
-                    folders.push(from.join("rows").join(core.id.to_string()).join(vector.to_string()));
-                }
-            }
-            for folder in folders {
-                // Graphs may never have been saved.
-                let Ok(names) = files.list(&folder) else { continue };
-                let target = dir.join(folder.strip_prefix(&from).unwrap_or(&folder));
-                files.create_dir(&target).map_err(|source| failed(&target, source))?;
-                for name in names {
-                    let to = target.join(name.file_name().unwrap_or_default());
-                    copy(&*files, &name, &to).map_err(|source| failed(&to, source))?;
-                }
-                files.sync_dir(&target).map_err(|source| failed(&target, source))?;
-            }
-            // The catalog last, under another name until it is whole: what is there before is no database.
-            let (to, whole) = (dir.join("catalog.new"), dir.join(catalog));
-            copy(&*files, &from.join(catalog), &to).map_err(|source| failed(&to, source))?;
-            files.rename(&to, &whole).map_err(|source| failed(&whole, source))?;
-            files.sync_dir(&dir).map_err(|source| failed(&dir, source))
-        })?
-    }
-}
-
-/// Copies a file through the file layer, safely.
-fn copy(files: &dyn crate::files::Files, from: &Path, to: &Path) -> std::io::Result<()> {
-    let (from, to) = (files.open(from)?, files.create(to)?);
-    let length = from.len()?;
-    to.set_len(0)?;
-    let mut buffer = vec![0; 1 << 20];
-    let mut at = 0;
-    while at < length {
-        let bytes = ((length - at) as usize).min(buffer.len());
-        from.read_at(at, &mut buffer[..bytes])?;
-        to.write_at(at, &buffer[..bytes])?;
-        at += bytes as u64;
-    }
-    to.sync()
 }

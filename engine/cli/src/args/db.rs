@@ -167,7 +167,7 @@ pub(crate) struct UpsertArgs {
     #[arg(long)]
     pub(crate) key: String,
     /// Its vector, as numbers with commas between them
-    #[arg(long, value_name = "NUMBERS", value_delimiter = ',', num_args = 1.., allow_hyphen_values = true)]
+    #[arg(long, value_name = "NUMBERS", value_delimiter = ',', allow_hyphen_values = true)]
     pub(crate) vector: Vec<f32>,
     /// Its payload, a JSON object
     #[arg(long, value_name = "JSON", default_value = "{}")]
@@ -195,7 +195,13 @@ pub(crate) struct FindArgs {
     #[command(flatten)]
     pub(crate) rows: RowsArgs,
     /// The query, as numbers with commas between them
-    #[arg(long, value_name = "NUMBERS", value_delimiter = ',', num_args = 1.., allow_hyphen_values = true, required_unless_present = "like")]
+    #[arg(
+        long,
+        value_name = "NUMBERS",
+        value_delimiter = ',',
+        allow_hyphen_values = true,
+        required_unless_present = "like"
+    )]
     pub(crate) vector: Vec<f32>,
     /// Rows like this one instead (may be repeated)
     #[arg(long, value_name = "KEY", conflicts_with = "vector")]

@@ -18,8 +18,9 @@ use super::{EXPORT_VERSION, GROUP_ROWS, Item, MANIFEST_KEY, Manifest, RowsSum, T
 use crate::catalog::ROWS;
 use crate::error::{ReadError, WriteError};
 use crate::record::{Record, decode_key, prefix_end};
-use crate::rows::{SEGMENT_ROWS, Segment};
+use crate::rows::SEGMENT_ROWS;
 use crate::schema::Schema;
+use crate::segment::Segment;
 use crate::tenant::Collection;
 
 type Writer = SerializedFileWriter<BufWriter<File>>;

@@ -1,0 +1,184 @@
+//! Reading a snapshot: a tenant as it was.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use orthant_engine::Key;
+
+use crate::catalog::{OLD, ROWS, SnapshotEntry};
+use crate::collection::state_of;
+use crate::error::{ReadError, StorageError};
+use crate::fields::Facet;
+use crate::filter::Filter;
+use crate::find::candidates;
+use crate::old::decode_old;
+use crate::record::{Record, decode_key, prefix_end, tenant_prefix};
+use crate::row::Row;
+use crate::schema::Schema;
+use crate::search::{Found, Search, SearchRequest};
+use crate::state::TenantState;
+use crate::tenant::{Collection, Page, ScrollRequest, Tenant};
+use crate::version::needs;
+
+/// A tenant as a snapshot has it. Everything is in memory, and every search compares all rows that match: a way to look back,
+/// not to serve.
+#[derive(Debug)]
+pub struct SnapshotReader {
+    tenant: Tenant,
+    schema: Arc<Schema>,
+    state: TenantState,
+    records: BTreeMap<Vec<u8>, Vec<u8>>,
+}
+
+impl Tenant {
+    /// The tenant's rows as the snapshot of this name has them. The reader stays as it is, whatever is written, until the snapshot
+    /// is dropped and the collection compacted.
+    ///
+    /// # Errors
+    /// [`ReadError::Unknown`], [`ReadError::Storage`].
+    pub fn at(&self, snapshot: &str) -> Result<SnapshotReader, ReadError> {
+        let collection = Collection::new(self.database.clone(), self.core.clone());
+        let Some(entry) = collection.snapshot(snapshot) else {
+            return Err(ReadError::Unknown { what: "snapshot", name: snapshot.into() });
+        };
+        let schema = self.core.schema();
+        let mut records = BTreeMap::new();
+        if let Some(id) = self.core.tenant_id(self.name()).map_err(Arc::new)? {
+            self.records_at(&entry, id, &mut records).map_err(Arc::new)?;
+        }
+        let born = records.iter().filter_map(|(key, value)| self.core.born(&schema, key, value)).collect();
+        Ok(SnapshotReader { tenant: self.clone(), state: state_of(&schema, born), schema, records })
+    }
+
+    fn records_at(
+        &self,
+        entry: &SnapshotEntry,
+        id: u32,
+        records: &mut BTreeMap<Vec<u8>, Vec<u8>>,
+    ) -> Result<(), StorageError> {
+        let catalog = &self.core.shared.catalog;
+        let prefix = tenant_prefix(self.core.id, id);
+        let end = prefix_end(&prefix).unwrap_or_else(|| vec![255; 9]);
+        // One transaction for both tables: a row that ends meanwhile is in exactly one of them.
+        let read = catalog.read()?;
+        let rows = read.open_table(ROWS).map_err(|error| catalog.error(error))?;
+        for item in rows.range(&prefix[..]..&end[..]).map_err(|error| catalog.error(error))? {
+            let (key, value) = item.map_err(|error| catalog.error(error))?;
+            if Record::decode(key.value(), value.value()).is_some_and(|record| record.row < entry.bound) {
+                records.insert(key.value().to_vec(), value.value().to_vec());
+            }
+        }
+        let old = read.open_table(OLD).map_err(|error| catalog.error(error))?;
+        for item in old.range(&prefix[..]..&end[..]).map_err(|error| catalog.error(error))? {
+            let (place, value) = item.map_err(|error| catalog.error(error))?;
+            if let Some(old) = decode_old(place.value(), value.value()).filter(|old| needs(entry, old)) {
+                records.insert(old.key, old.value);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl SnapshotReader {
+    /// How many rows fulfil `filter`; without one, all.
+    ///
+    /// # Errors
+    /// [`ReadError::Filter`].
+    pub fn count(&self, filter: Option<&Filter>) -> Result<u64, ReadError> {
+        let inner = self.state.read();
+        let live = &inner.version.live;
+        match filter {
+            None => Ok(live.len()),
+            Some(filter) => Ok(inner.fields.select(&filter.resolve(&self.schema)?, live).len()),
+        }
+    }
+
+    /// The most frequent values of a field; see [`Tenant::facets`].
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn facets(&self, field: &str, limit: usize) -> Result<Vec<Facet>, ReadError> {
+        let Some((number, declared)) = self.schema.field(field) else {
+            return Err(ReadError::UnknownField { field: field.into() });
+        };
+        let inner = self.state.read();
+        let facets = inner.fields.facets(number, declared.kind, &inner.version.live, limit);
+        facets.ok_or_else(|| ReadError::NoFacets { field: field.into(), kind: declared.kind })
+    }
+
+    fn place(&self, key: &Key) -> Option<Vec<u8>> {
+        // All records are of one tenant: the first says which.
+        let prefix = self.records.keys().next()?.get(..8)?;
+        let mut place = prefix.to_vec();
+        crate::record::append_key(&mut place, key);
+        Some(place)
+    }
+
+    /// The row of this key.
+    ///
+    /// # Errors
+    /// [`ReadError::RowDamaged`], [`ReadError::Storage`].
+    pub fn get(&self, key: impl Into<Key>) -> Result<Option<Row>, ReadError> {
+        let key = key.into();
+        let Some(place) = self.place(&key) else { return Ok(None) };
+        let value = self.records.get(&place);
+        value.map(|value| self.tenant.row(&self.schema, key, &place, value, true)).transpose()
+    }
+
+    /// A page of rows by key; see [`Tenant::scroll`].
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn scroll(&self, request: &ScrollRequest) -> Result<Page, ReadError> {
+        let mut page = Page { rows: Vec::new(), next: None };
+        let start = request.after.as_ref().and_then(|key| self.place(key));
+        for (place, value) in &self.records {
+            if start.as_ref().is_some_and(|start| place <= start) {
+                continue;
+            }
+            let Some(key) = decode_key(&place[8..]) else { continue };
+            let row = self.tenant.row(&self.schema, key, place, value, request.with_vectors)?;
+            let is_wanted = |filter: &Filter| filter.matches(&self.schema, &row.payload) == Some(true);
+            if !request.filter.as_ref().is_none_or(is_wanted) {
+                continue;
+            }
+            if page.rows.len() == request.limit.max(1) {
+                page.next = page.rows.last().map(|row| row.key.clone());
+                break;
+            }
+            page.rows.push(row);
+        }
+        Ok(page)
+    }
+
+    /// The rows nearest to the request's query; see [`Tenant::search`].
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn search(&self, request: &SearchRequest) -> Result<Vec<Found>, ReadError> {
+        let number = match request.vector.as_deref() {
+            None => 0,
+            Some(name) => {
+                self.schema.vector(name).ok_or_else(|| ReadError::UnknownVector { vector: name.into() })?.0
+            }
+        };
+        let rows = &self.tenant.core.rows[number];
+        let (schema, state) = (&*self.schema, &self.state);
+        let search = Search { schema, state, rows, vector: number, graph_allowed: false };
+        search.check(&request.query)?;
+        let view = search.view(request.filter.as_ref())?;
+        let items = candidates(&search, &view, request)?;
+        let inner = self.state.read();
+        let found = items.iter().filter_map(|item| {
+            let key = inner.keys.key(item.row)?.clone();
+            let payload = if request.with_payload {
+                let place = self.place(&key)?;
+                Some(Record::decode(&place, self.records.get(&place)?)?.payload()?)
+            } else {
+                None
+            };
+            Some(Found { key, distance: item.distance, payload })
+        });
+        Ok(found.collect())
+    }
+}
