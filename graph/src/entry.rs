@@ -40,6 +40,12 @@ impl EntryPoint {
         unpack(self.0.load(Ordering::Acquire))
     }
 
+    /// Breaks E3, for a model that must notice.
+    #[cfg(loom)]
+    pub(crate) fn overwrite(&self, candidate: Option<Entry>) {
+        self.0.store(candidate.map_or(0, pack), Ordering::Release);
+    }
+
     /// Replaces `current` by `candidate` (E1, E3), or returns what replaced it before.
     pub(crate) fn swap(&self, current: Option<Entry>, candidate: Option<Entry>) -> Result<(), Option<Entry>> {
         let (current, candidate) = (current.map_or(0, pack), candidate.map_or(0, pack));

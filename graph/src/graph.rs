@@ -140,6 +140,13 @@ impl Graph {
         Ok(())
     }
 
+    /// Breaks the order of `ensure_node`, for a model that must notice.
+    #[cfg(loom)]
+    pub(crate) fn publish_bound_before_tables(&self, count: usize) {
+        self.node_bound.fetch_max(count as u32, Ordering::AcqRel);
+        self.grow_tables(count).expect("room");
+    }
+
     /// Makes the words of the nodes `0..count` usable in every table.
     pub(crate) fn grow_tables(&self, count: usize) -> Result<(), MemoryError> {
         self.base.ensure_slots(count)?;

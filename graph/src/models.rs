@@ -7,9 +7,15 @@
 
 use loom::thread;
 
-use crate::lists::{EMPTY, Lists, PublishError};
+use crate::lists::{EMPTY, Lists, Power, PublishError};
 use crate::memory::GraphMemory;
 use crate::sync::{Arc, BlockShape};
+
+mod slots;
+pub use slots::{
+    entry_point_is_replaced, insert_beside_removal_of_a_neighbor, retire_once,
+    slot_is_used_again_under_a_reader, tables_grow_under_a_reader,
+};
 
 /// Whether a model keeps the rules or breaks one.
 #[derive(Clone, Copy, PartialEq)]
@@ -35,10 +41,11 @@ fn write(lists: &Arc<Lists>, word: u32) {
         // SAFETY: slot 0 was ensured.
         let old = unsafe { lists.load(0, &guard) };
         // SAFETY: as above; `old` was loaded from it under this guard.
-        match unsafe { lists.replace(0, old, &[word; 4], |_, _, _| (), &guard) } {
+        match unsafe { lists.replace(0, old, &[word; 4], |_, _, _| (), Power::Writer, &guard) } {
             Ok(()) => break,
             Err(PublishError::Lost) => loom::hint::spin_loop(),
             Err(PublishError::Memory(error)) => panic!("{error}"),
+            Err(PublishError::Frozen) => unreachable!("nothing is removed"),
         }
     }
     // Makes the retired block free as early as the protocol allows.
@@ -109,12 +116,13 @@ pub fn two_writers(twin: Twin) {
                 let mut words = old.map_or(Vec::new(), |old| old.words().to_vec());
                 words.push(word);
                 // SAFETY: as above; `old` was loaded from it under this guard.
-                match unsafe { lists.replace(0, old, &words, |_, _, _| (), &guard) } {
+                match unsafe { lists.replace(0, old, &words, |_, _, _| (), Power::Writer, &guard) } {
                     Ok(()) => break,
                     // The twin takes a lost race for a success.
                     Err(PublishError::Lost) if twin == Twin::Broken => break,
                     Err(PublishError::Lost) => loom::hint::spin_loop(),
                     Err(PublishError::Memory(error)) => panic!("{error}"),
+                    Err(PublishError::Frozen) => unreachable!("nothing is removed"),
                 }
             }
         };

@@ -195,6 +195,15 @@ impl Slots {
         }
     }
 
+    /// Breaks C3, for a model that must notice: looks at the count in a second step.
+    #[cfg(loom)]
+    pub(crate) fn release_in_two_steps(&self, node: NodeId) {
+        self.word(node).fetch_sub(1, Ordering::AcqRel);
+        if self.is_ripe(node) {
+            self.push(&self.ripe, node);
+        }
+    }
+
     /// Closes a node to new edges (C2). The caller holds a count of it. True for the call that did it.
     pub(crate) fn close(&self, node: NodeId) -> bool {
         let is_first = self.word(node).fetch_or(CLOSED, Ordering::AcqRel) & CLOSED == 0;
