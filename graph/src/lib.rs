@@ -27,6 +27,7 @@ mod reclaim;
 #[cfg(not(loom))]
 mod refine;
 mod remove;
+mod repair;
 mod scorer;
 mod scratch;
 mod search;

@@ -11,8 +11,8 @@
 //! * **D2** The anchor tree is a tree after each step, and spans all nodes that are visible and not taken out: a child is
 //!   hung under a node that is not below it, and only then let go. Only the maintainer takes from the tree, so
 //!   what he reads of it holds.
-//! * **D3** Each neighbor that named the node gets up to three of the node's neighbors in its place, the nearest to
-//!   itself, and is pruned if that is too many.
+//! * **D3** Each neighbor that named the node gets up to three of the node's neighbors in its place (see
+//!   [`repair`](crate::repair)).
 //! * **D4** Edges that the node's own lists do not tell of are found by a sweep over all lists, a few nodes per
 //!   removal, and by writers that prune. An anchored edge to a closed node stays until the
 //!   node is taken out of the tree.
@@ -53,9 +53,6 @@ pub enum RemoveError {
 /// Nodes whose lists the sweep looks at per removal. A removed node waits for one turn of the sweep at
 /// most, so about one node in this many is waiting: 2 %.
 const SWEEP: u32 = 50;
-
-/// Neighbors of a removed node that each of its neighbors gets in its place.
-const HEIRS_PER_EDGE: usize = 3;
 
 /// Ways down the tree that are tried at random before all of it is searched for room.
 const DESCENTS: u64 = 8;
@@ -195,11 +192,13 @@ impl Graph {
         self.leave_entry(node, guard);
         self.leave_tree(node, space, scratch, guard)?;
         let mut around = std::mem::take(&mut scratch.link.around);
-        let done = (0..=self.level_of(node)).try_for_each(|level| {
-            around.clear();
-            around.extend(self.words_of(node, level, guard).iter().map(|&word| node_of(word)));
-            around.iter().try_for_each(|&neighbor| {
-                self.replace_edge(neighbor, level, node, &around, space, scratch, guard)
+        // From above, so that who comes down meanwhile comes down to what is still as it was.
+        let done = (0..=self.level_of(node)).rev().try_for_each(|level| {
+            self.look_around(node, level, &mut around, guard);
+            around.measure(space);
+            (0..around.nodes.len()).try_for_each(|place| {
+                let neighbor = around.nodes[place];
+                self.replace_edge((neighbor, Some(place)), level, node, &mut around, space, scratch, guard)
             })
         });
         scratch.link.around = around;
@@ -209,7 +208,7 @@ impl Graph {
     }
 
     /// The words of a list, without empty places.
-    fn words_of<'g>(&'g self, node: NodeId, level: u8, guard: &'g Guard) -> &'g [u32] {
+    pub(crate) fn words_of<'g>(&'g self, node: NodeId, level: u8, guard: &'g Guard) -> &'g [u32] {
         self.list(node, level, guard).map_or(&[], |list| list.words())
     }
 
@@ -414,76 +413,6 @@ impl Graph {
         Ok(true)
     }
 
-    /// Where the list of `from` names the closed node `gone`, puts up to three of the nodes `around` it in its place
-    /// (D3). Drops edges to other closed nodes, too (D4).
-    #[allow(clippy::too_many_arguments)]
-    fn replace_edge<S: Space>(
-        &self,
-        from: NodeId,
-        level: u8,
-        gone: NodeId,
-        around: &[NodeId],
-        space: &S,
-        scratch: &mut Scratch,
-        guard: &Guard,
-    ) -> Result<(), MemoryError> {
-        let limit = self.config.limit(level);
-        let mut is_scored = false;
-        loop {
-            let Some(old) = self.list(from, level, guard).filter(|old| !old.is_frozen()) else {
-                return Ok(());
-            };
-            let words = old.words();
-            if !names(words, gone) {
-                return Ok(());
-            }
-            let Scratch { batch, link, words: next, .. } = &mut *scratch;
-            if !is_scored {
-                is_scored = true;
-                link.distances.clear();
-                link.distances.resize(around.len(), 0.0);
-                space.scorer(from).score_batch(around, &mut link.distances);
-            }
-            next.clear();
-            next.extend(words.iter().copied().filter(|&word| {
-                node_of(word) != gone && (is_anchored(word) || !self.slots.is_closed(node_of(word)))
-            }));
-            // The nearest few that are new.
-            let mut heirs =
-                [Candidate { distance: f32::INFINITY, node: from, anchored: false }; HEIRS_PER_EDGE + 1];
-            let mut count = 0;
-            for (&node, &distance) in around.iter().zip(&link.distances) {
-                let heir = Candidate { distance, node, anchored: false };
-                let is_near =
-                    count < HEIRS_PER_EDGE || crate::select::order(&heir, &heirs[count - 1]).is_lt();
-                if !is_near || node == from || names(next, node) || self.slots.is_closed(node) {
-                    continue;
-                }
-                heirs[count] = heir;
-                heirs[..=count].sort_unstable_by(crate::select::order);
-                count = (count + 1).min(HEIRS_PER_EDGE);
-            }
-            let heirs = &heirs[..count];
-            if next.len() + count <= limit {
-                next.extend(heirs.iter().map(Candidate::word));
-            } else {
-                self.reselect(from, next, heirs.iter().copied(), limit, space, batch, link);
-                next.clear();
-                next.extend(link.selected.iter().map(Candidate::word));
-            }
-            next.retain(|&word| names(words, node_of(word)) || self.slots.acquire(node_of(word)));
-            let replaced = self.replace((from, level), Some(old), next, space, Power::Writer, guard);
-            if replaced.is_ok() {
-                self.release_dropped(words, next);
-                return Ok(());
-            }
-            self.release_dropped(next, words);
-            if let Err(PublishError::Memory(error)) = replaced {
-                return Err(error);
-            }
-        }
-    }
-
     /// Looks at the lists of the next `count` nodes for edges to closed nodes, and replaces them (D4). Raises the
     /// entry point to taller nodes that it meets.
     fn sweep<S: Space>(&self, count: u32, space: &S, scratch: &mut Scratch, guard: &Guard) {
@@ -510,19 +439,19 @@ impl Graph {
         }
         let level = self.level_of(node);
         for level in 0..=level {
-            let is_closed = |&word: &u32| !is_anchored(word) && self.slots.is_closed(node_of(word));
             if state & CLOSED != 0 {
                 self.tidy_closed(node, level, space, scratch, guard);
                 continue;
             }
-            let words = self.words_of(node, level, guard);
-            let Some(gone) = words.iter().copied().find(is_closed).map(node_of) else { continue };
-            let mut around = std::mem::take(&mut scratch.link.around);
-            around.clear();
-            around.extend(self.words_of(gone, level, guard).iter().map(|&word| node_of(word)));
-            // Out of memory, the edge waits for the next turn.
-            _ = self.replace_edge(node, level, gone, &around, space, scratch, guard);
-            scratch.link.around = around;
+            let is_closed = |&&word: &&u32| !is_anchored(word) && self.slots.is_closed(node_of(word));
+            // Those of the list as it is now; each is looked for again in the list as it is then.
+            for &gone in self.words_of(node, level, guard).iter().filter(is_closed) {
+                let mut around = std::mem::take(&mut scratch.link.around);
+                self.look_around(node_of(gone), level, &mut around, guard);
+                // Out of memory, the edge waits for the next turn.
+                _ = self.replace_edge((node, None), level, node_of(gone), &mut around, space, scratch, guard);
+                scratch.link.around = around;
+            }
         }
         if state & (TOMBSTONE | PENDING) == 0
             && let Some(entry) = self.entry.load()

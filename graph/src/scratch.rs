@@ -2,6 +2,7 @@
 
 use crate::beam::Beam;
 use crate::filter::FilterScratch;
+use crate::repair::Around;
 use crate::select::Candidate;
 use crate::visited::Visited;
 use crate::{Neighbor, NodeId};
@@ -34,9 +35,8 @@ pub(crate) struct LinkScratch {
     pub(crate) candidates: Vec<Candidate>,
     pub(crate) selected: Vec<Candidate>,
     pub(crate) pruned: Vec<Candidate>,
-    /// What a removal works on: words of the removed node's list, and distances among its neighbors.
-    pub(crate) around: Vec<NodeId>,
-    pub(crate) distances: Vec<f32>,
+    /// What a removal works on.
+    pub(crate) around: Around,
     /// Nodes near to the one being inserted, and the beam width of a search that starts there; none for a
     /// search that starts at the entry point (see [`merge`](crate::merge)).
     pub(crate) seeds: Vec<NodeId>,
