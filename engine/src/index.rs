@@ -543,7 +543,11 @@ impl Index {
     }
 
     /// Links published rows in parallel; after an error those not linked yet are given up.
-    fn link_all(&self, rows: &[RowId], progress: &(dyn Fn(usize) + Sync)) -> Result<(), InsertError> {
+    pub(crate) fn link_all(
+        &self,
+        rows: &[RowId],
+        progress: &(dyn Fn(usize) + Sync),
+    ) -> Result<(), InsertError> {
         let failed = OnceLock::new();
         let done = AtomicU64::new(0);
         let cancel = CancelToken::new();

@@ -2,6 +2,7 @@
 
 mod blocks;
 mod builder;
+mod bulk;
 mod codes;
 mod compact;
 mod directory;
@@ -22,6 +23,7 @@ mod space;
 mod speed;
 
 pub use builder::{BuildError, IndexBuilder, MAX_DIM, Quantization, UnknownQuantization};
+pub use bulk::{BelowFloor, BulkError, BulkOptions, BulkPhase, BulkReport, BulkWatch};
 pub use flat::{FlatRows, exact};
 pub use ids::{Key, KeyRef, RowId};
 pub use index::{FillError, Index, InsertError};

@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use orthant_engine::storage::persist::OpenError as FileError;
 use orthant_engine::{Index, IndexBuilder, Metric, OpenError, OpenOptions, Quantization};
 
-use crate::args::{GraphArgs, MetricName, QuantizationName};
+use crate::args::{GraphArgs, MethodName, MetricName, QuantizationName};
 use crate::failure::{Internal, WithHint};
 use crate::progress::Progress;
 
@@ -40,15 +40,18 @@ pub(crate) fn build<E: std::error::Error + Send + Sync + 'static>(
     graph: &GraphArgs,
     (threads, cores): (usize, Option<Vec<usize>>),
 ) -> anyhow::Result<(Index, f64)> {
-    let progress = Progress::start("building", count);
-    let index = IndexBuilder::new(dim, metric)
+    let builder = IndexBuilder::new(dim, metric)
         .m(graph.m)
         .ef_construction(graph.ef_construction)
         .seed(graph.seed)
         .threads(threads)
         .cores(cores)
-        .quantization(graph.quantization.into())
-        .build_from(count, read, &|done| progress.set(done))?;
+        .quantization(graph.quantization.into());
+    if graph.method == MethodName::Bulk {
+        return crate::bulk::build(builder, count, read, graph);
+    }
+    let progress = Progress::start("building", count);
+    let index = builder.build_from(count, read, &|done| progress.set(done))?;
     Ok((index, progress.finish()))
 }
 

@@ -12,6 +12,7 @@
 #![doc = include_str!("../README.md")]
 
 mod args;
+mod bulk;
 mod commands;
 mod demo;
 mod failure;

@@ -213,6 +213,14 @@ impl Codes {
         &self.bytes[at * self.stride..][..self.stride]
     }
 
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub(crate) fn norms(&self) -> &[i32] {
+        &self.norms
+    }
+
     /// Elements per row.
     pub fn dim(&self) -> usize {
         self.dim

@@ -70,6 +70,6 @@ pub(crate) fn join(
     for (at, &row) in group.iter().enumerate() {
         turned.clear();
         turned.extend(distances.iter().skip(at).step_by(group.len()));
-        reservoirs.offer(row, ids, turned, offer);
+        reservoirs.offer(row, Some(row), ids, turned, offer);
     }
 }

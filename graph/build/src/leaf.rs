@@ -44,7 +44,7 @@ pub(crate) fn compare(
         let distances = &mut distances[..strip * count];
         kernel.squared_distances(left, stride, left_norms, packed, norms, distances, count);
         for (&row, distances) in members[first..].iter().zip(distances.chunks_exact(count)) {
-            reservoirs.offer(row, members, distances, offer);
+            reservoirs.offer(row, Some(row), members, distances, offer);
         }
     }
 }

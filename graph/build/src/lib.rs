@@ -5,6 +5,7 @@ mod grid;
 mod join;
 mod leaf;
 mod near;
+mod nearest;
 mod parallel;
 mod partition;
 mod prune;
@@ -14,3 +15,4 @@ mod reverse;
 
 pub use build::{BuildError, Lists, Params, Phase, Watch, build};
 pub use grid::{Codes, Grid, Rows};
+pub use nearest::nearest;

@@ -51,8 +51,15 @@ impl<'a> Reservoirs<'a> {
         Self { places: keys.chunks_exact_mut(width.max(1)).map(Mutex::new).collect() }
     }
 
-    /// Offers `row` the rows `ids`, which lie at `distances`. `row` itself is passed over.
-    pub(crate) fn offer(&self, row: u32, ids: &[u32], distances: &[i32], scratch: &mut OfferScratch) {
+    /// Offers the reservoir `row` the rows `ids`, which lie at `distances`. `except` is passed over.
+    pub(crate) fn offer(
+        &self,
+        row: u32,
+        except: Option<u32>,
+        ids: &[u32],
+        distances: &[i32],
+        scratch: &mut OfferScratch,
+    ) {
         // No invariant lasts across a panic here but R1, which holds at every step.
         let mut place = self.places[row as usize].lock().unwrap_or_else(PoisonError::into_inner);
         let place: &mut [u64] = &mut place;
@@ -65,7 +72,7 @@ impl<'a> Reservoirs<'a> {
                 continue;
             }
             for (&id, &distance) in ids.iter().zip(distances) {
-                if distance <= worst && id != row {
+                if distance <= worst && except != Some(id) {
                     near.push(key(distance, id));
                 }
             }

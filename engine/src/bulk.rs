@@ -1,0 +1,379 @@
+//! Bulk build: all rows into a graph at once, and a look at what came out.
+//!
+//! Rows are read and coded on one grid, `orthant_build` makes the lists of every level, `Graph::from_lists` the graph.
+//! Then a sample is searched: points halfway between a row and a neighbor of it, which are like rows but are none.
+//!
+//! * **K1** The index is the same for the same rows and seed, on any number of threads.
+//! * **K2** An index whose sample falls below the floor is not given out as it is: it is linked anew row by row, or
+//!   refused.
+//! * **K3** Only L2 and the cosine have distances on the grid; rows under other metrics are linked row by row.
+//!
+//! Cost: beside the index, a byte per dimension and about a kilobyte per row until the lists are there.
+
+use orthant_build::{BuildError as ListsError, Codes, Grid, Lists, Params, Rows, build, nearest};
+use orthant_graph::{Graph, LevelLists, NodeId, Scorer};
+use orthant_kernels::Metric;
+use orthant_pool::{CancelToken, PoolError};
+use orthant_quant::Executor;
+use orthant_storage::MemoryOptions;
+
+use crate::builder::IndexBuilder;
+use crate::ids::RowId;
+use crate::index::{FillError, Index, InsertError};
+use crate::memory::graph_memory;
+use crate::search::SearchParams;
+use crate::space::Margin;
+
+/// Points searched to see what a graph is worth: recall of 10 each is then known to about a point.
+const SAMPLE: usize = 128;
+
+/// Neighbors looked for per point.
+const SAMPLE_K: usize = 10;
+
+/// What is nearest on the grid that is compared again at full precision: the order of rows differs between both by a
+/// place or two (99 of 100 nearest are the same on text-384).
+const SAMPLE_KEPT: usize = 32;
+
+/// What a bulk build is at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum BulkPhase {
+    /// Rows are read and checked.
+    Reading,
+    /// Rows are coded.
+    Coding,
+    /// Rows join balls.
+    Partition,
+    /// Rows of a ball are compared.
+    Distances,
+    /// Neighbors of neighbors are compared.
+    Joining,
+    /// Rows choose neighbors.
+    Selection,
+    /// Rows choose again among those that chose them.
+    Linking,
+    /// Lists become a graph.
+    Graph,
+    /// A sample is searched.
+    Check,
+    /// Rows are linked one by one.
+    Inserting,
+    /// The quantizer is trained.
+    Training,
+}
+
+impl BulkPhase {
+    /// A word for people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Reading => "reading",
+            Self::Coding => "coding",
+            Self::Partition => "partition",
+            Self::Distances => "distances",
+            Self::Joining => "joining",
+            Self::Selection => "selection",
+            Self::Linking => "linking",
+            Self::Graph => "graph",
+            Self::Check => "check",
+            Self::Inserting => "inserting",
+            Self::Training => "training",
+        }
+    }
+}
+
+/// Who is told how far a bulk build is, and may stop it. Called from several threads.
+pub trait BulkWatch: Sync {
+    /// `done` of `total` units of `phase` are done. Phases from partition to linking come more than once, for ever
+    /// fewer rows.
+    fn progress(&self, phase: BulkPhase, done: usize, total: usize) {
+        let _ = (phase, done, total);
+    }
+
+    /// Whether to give up.
+    fn is_cancelled(&self) -> bool {
+        false
+    }
+}
+
+/// Watches nothing.
+impl BulkWatch for () {}
+
+/// What to do with a graph that finds too little.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum BelowFloor {
+    /// Link the rows one by one instead.
+    #[default]
+    Insert,
+    /// Refuse.
+    Refuse,
+}
+
+/// How a bulk build is judged.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct BulkOptions {
+    /// The least recall@10 of the sample. 0.95: below it more than half of the queries miss something.
+    pub floor: f64,
+    /// The beam of the sample's searches. 64: what most callers search with.
+    pub ef: usize,
+    /// What happens below the floor.
+    pub below: BelowFloor,
+}
+
+impl Default for BulkOptions {
+    fn default() -> Self {
+        Self { floor: 0.95, ef: 64, below: BelowFloor::Insert }
+    }
+}
+
+/// What a bulk build did.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub struct BulkReport {
+    /// recall@10 of the sample; none where nothing was built in bulk.
+    pub recall: Option<f64>,
+    /// Whether the rows were linked one by one in the end.
+    pub inserted: bool,
+}
+
+/// Why there is no index. Nothing is kept.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BulkError<E> {
+    /// As when it is filled row by row.
+    #[error(transparent)]
+    Fill(#[from] FillError<E>),
+    /// The watch said stop.
+    #[error("the build was cancelled")]
+    Cancelled,
+    /// The graph finds too little.
+    #[error("the graph found {recall:.3} of what is nearest, less than {floor:.3}")]
+    BelowFloor {
+        /// What it found.
+        recall: f64,
+        /// What it was to find.
+        floor: f64,
+    },
+}
+
+impl<E> From<InsertError> for BulkError<E> {
+    fn from(error: InsertError) -> Self {
+        Self::Fill(FillError::Insert(error))
+    }
+}
+
+impl<E> From<ListsError> for BulkError<E> {
+    fn from(error: ListsError) -> Self {
+        match error {
+            ListsError::Isa(error) => InsertError::from(error).into(),
+            _ => Self::Cancelled,
+        }
+    }
+}
+
+/// The threads of an index, which run tasks.
+struct Threads<'a>(&'a Index);
+
+impl<'a> Threads<'a> {
+    /// Starts them.
+    fn of(index: &'a Index) -> Result<Self, PoolError> {
+        index.run_chunks(2, 1, &CancelToken::new(), |_, _| ())?;
+        Ok(Self(index))
+    }
+}
+
+impl Executor for Threads<'_> {
+    fn run(&self, count: usize, task: &(dyn Fn(usize) + Sync)) {
+        let ran = self.0.run_chunks(count, 1, &CancelToken::new(), |_, range| range.for_each(task));
+        // The pool was started before, and nothing else fails.
+        debug_assert!(ran.is_ok());
+    }
+}
+
+/// Passes on what the lists' build says.
+struct Passed<'a>(&'a dyn BulkWatch);
+
+impl orthant_build::Watch for Passed<'_> {
+    fn progress(&self, phase: orthant_build::Phase, done: usize, total: usize) {
+        let phase = match phase {
+            orthant_build::Phase::Partition => BulkPhase::Partition,
+            orthant_build::Phase::Distances => BulkPhase::Distances,
+            orthant_build::Phase::Joining => BulkPhase::Joining,
+            orthant_build::Phase::Selection => BulkPhase::Selection,
+            _ => BulkPhase::Linking,
+        };
+        self.0.progress(phase, done, total);
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.0.is_cancelled()
+    }
+}
+
+impl IndexBuilder {
+    /// An index of `count` rows that `read` fills in one by one, built at once: what
+    /// [`build_from`](Self::build_from) makes row by row, several times as fast. Keys are the row numbers. The index is
+    /// the same on any number of threads.
+    ///
+    /// Only L2 and the cosine are built in bulk; under other metrics rows are linked one by one.
+    ///
+    /// # Errors
+    /// [`BulkError`]; nothing is kept.
+    ///
+    /// # Examples
+    /// ```
+    /// use orthant_engine::{BulkOptions, Index, Metric};
+    ///
+    /// let rows: Vec<f32> = (0..2000).map(|i| (i as f32 * 0.7).sin()).collect();
+    /// let read = |row: usize, out: &mut [f32]| -> Result<(), std::convert::Infallible> {
+    ///     out.copy_from_slice(&rows[row * 2..][..2]);
+    ///     Ok(())
+    /// };
+    /// let builder = Index::builder(2, Metric::L2);
+    /// let (index, report) = builder.build_bulk_from(1000, read, &BulkOptions::default(), &())?;
+    /// assert_eq!(index.len(), 1000);
+    /// assert!(report.recall >= Some(0.95));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn build_bulk_from<E: Send>(
+        self,
+        count: usize,
+        mut read: impl FnMut(usize, &mut [f32]) -> Result<(), E>,
+        options: &BulkOptions,
+        watch: &dyn BulkWatch,
+    ) -> Result<(Index, BulkReport), BulkError<E>> {
+        let mut index = self.expected_rows(count).build().map_err(FillError::Build)?;
+        index.settle_keys(false)?;
+        let mut buffer = vec![0.0; index.dim];
+        for row in 0..count {
+            if row % READ_CHUNK == 0 {
+                if watch.is_cancelled() {
+                    return Err(BulkError::Cancelled);
+                }
+                watch.progress(BulkPhase::Reading, row, count);
+            }
+            read(row, &mut buffer).map_err(|source| FillError::Read { row, source })?;
+            index.check_row(row, &buffer)?;
+            index.append(None, |out| out.copy_from_slice(&buffer))?;
+        }
+        watch.progress(BulkPhase::Reading, count, count);
+        let mut report = BulkReport { recall: None, inserted: false };
+        if count > 0 && matches!(index.metric, Metric::L2 | Metric::Cosine) {
+            let (empty, recall) = index.link_in_bulk(options.ef, watch)?;
+            report.recall = Some(recall);
+            if recall < options.floor {
+                if options.below == BelowFloor::Refuse {
+                    return Err(BulkError::BelowFloor { recall, floor: options.floor });
+                }
+                index.graph = empty;
+                report.inserted = true;
+            }
+        } else {
+            report.inserted = count > 0;
+        }
+        if report.inserted {
+            let rows: Vec<RowId> = (0..count as NodeId).map(|node| RowId { node, generation: 0 }).collect();
+            index.link_all(&rows, &|done| watch.progress(BulkPhase::Inserting, done, count))?;
+        }
+        watch.progress(BulkPhase::Training, 0, 1);
+        index.train()?;
+        watch.progress(BulkPhase::Training, 1, 1);
+        Ok((index, report))
+    }
+}
+
+/// Rows read between two looks at the watch.
+const READ_CHUNK: usize = 1024;
+
+impl Index {
+    /// Makes the graph of all rows; returns the empty one that was there, and the recall of the sample.
+    fn link_in_bulk<E>(&mut self, ef: usize, watch: &dyn BulkWatch) -> Result<(Graph, f64), BulkError<E>> {
+        let count = self.rows.len();
+        let config = *self.graph.config();
+        let threads = Threads::of(self).map_err(InsertError::from)?;
+        watch.progress(BulkPhase::Coding, 0, count);
+        let stride = self.rows.layout().stride();
+        let rows = Rows { values: self.rows.rows(), stride, count, dim: self.dim };
+        let grid = Grid::fit(rows, &threads);
+        let codes = Codes::encode(&grid, rows, &threads);
+        watch.progress(BulkPhase::Coding, count, count);
+
+        let params = Params { seed: self.seed, ..Params::new(config.m0()) };
+        let lists = build(&codes, &params, &threads, &Passed(watch))?;
+        let levels: Vec<u8> = (0..count as NodeId).map(|node| self.levels.level(node)).collect();
+        let mut upper: Vec<LevelLists> = Vec::new();
+        // The scales are there for levels above 0 already.
+        let params = Params { degree: config.m(), scales: 0, ..params };
+        for level in 1..=levels.iter().copied().max().unwrap_or(0) {
+            let nodes = (0..count as NodeId).filter(|&node| levels[node as usize] >= level);
+            let nodes: Vec<NodeId> = nodes.collect();
+            let mut words = build(&codes.subset(&nodes), &params, &threads, &Passed(watch))?.into_words();
+            words
+                .iter_mut()
+                .filter(|word| **word != Lists::EMPTY)
+                .for_each(|word| *word = nodes[*word as usize]);
+            upper.push(LevelLists { nodes, words });
+        }
+
+        watch.progress(BulkPhase::Check, 0, 2);
+        let points = self.sample(&lists);
+        let sample_rows =
+            Rows { values: &points, stride: self.dim, count: points.len() / self.dim, dim: self.dim };
+        let kept = SAMPLE_KEPT.min(count);
+        let truth = nearest(&codes, &Codes::encode(&grid, sample_rows, &threads), kept, &threads)
+            .map_err(InsertError::from)?;
+        drop(codes);
+        watch.progress(BulkPhase::Graph, 0, 1);
+        let graph_options =
+            MemoryOptions { expected_bytes: Some(count * config.m0() * 4), ..self.memory.clone() };
+        let memory = graph_memory(&graph_options).map_err(InsertError::from)?;
+        let graph = Graph::from_lists(config, memory, &levels, lists.into_words(), &upper, &self.space());
+        let graph = graph.map_err(InsertError::from)?;
+        let empty = std::mem::replace(&mut self.graph, graph);
+        watch.progress(BulkPhase::Graph, 1, 1);
+        let recall = self.sample_recall(&points, &truth, ef);
+        watch.progress(BulkPhase::Check, 2, 2);
+        Ok((empty, recall))
+    }
+
+    /// Points halfway between rows and their last neighbors, `[points × dim]`.
+    fn sample(&self, lists: &Lists) -> Vec<f32> {
+        let count = self.rows.len();
+        let sampled = (0..SAMPLE.min(count)).map(|at| at * count / SAMPLE.min(count));
+        let pairs = sampled.filter_map(|row| Some((row as NodeId, *lists.of(row).last()?)));
+        let mut points = Vec::new();
+        for (a, b) in pairs {
+            if let (Some(a), Some(b)) = (self.rows.row(a), self.rows.row(b)) {
+                let from = points.len();
+                points.extend(a.iter().zip(b).map(|(a, b)| (a + b) * 0.5));
+                if self.metric == Metric::Cosine {
+                    crate::index::normalize(&mut points[from..]);
+                }
+            }
+        }
+        points
+    }
+
+    /// What part of the `SAMPLE_K` nearest of `points` a search finds; `truth` has some more of them each.
+    fn sample_recall(&self, points: &[f32], truth: &[Vec<u32>], ef: usize) -> f64 {
+        let (mut found, mut asked) = (0, 0);
+        let mut searcher = self.searcher();
+        let mut distances = Vec::new();
+        for (point, truth) in points.chunks_exact(self.dim).zip(truth) {
+            distances.clear();
+            distances.resize(truth.len(), 0.0);
+            let scorer = self.space().from(point, Margin::WIDE_SEARCH);
+            scorer.score_batch(truth, &mut distances);
+            distances.sort_unstable_by(f32::total_cmp);
+            let k = SAMPLE_K.min(truth.len());
+            let Some(&bound) = distances.get(k.wrapping_sub(1)) else { continue };
+            asked += k;
+            let Ok(hits) = searcher.search(point, SearchParams::new(k, ef)) else { continue };
+            let nodes: Vec<NodeId> = hits.iter().map(|hit| hit.node).collect();
+            let mut own = vec![0.0; nodes.len()];
+            scorer.score_batch(&nodes, &mut own);
+            // As near as the last is as good as it.
+            found += own.iter().filter(|&&distance| distance <= bound).count();
+        }
+        if asked == 0 { 1.0 } else { found as f64 / asked as f64 }
+    }
+}

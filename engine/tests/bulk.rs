@@ -1,0 +1,178 @@
+//! Bulk builds: the same index on any threads, as good as its report says, and whole for any rows.
+
+use std::convert::Infallible;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use orthant_engine::{
+    BelowFloor, BulkError, BulkOptions, BulkPhase, BulkReport, BulkWatch, FillError, Index, InsertError, Key,
+    Metric, Quantization,
+};
+
+fn random(count: usize, seed: u64) -> Vec<f32> {
+    let mut state = seed | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 40) as f32 / (1 << 24) as f32 - 0.5
+    };
+    (0..count).map(|_| next()).collect()
+}
+
+type Built = Result<(Index, BulkReport), BulkError<Infallible>>;
+
+fn build(rows: &[f32], dim: usize, metric: Metric, threads: usize, options: BulkOptions) -> Built {
+    let read = |row: usize, out: &mut [f32]| {
+        out.copy_from_slice(&rows[row * dim..][..dim]);
+        Ok(())
+    };
+    let builder = Index::builder(dim, metric).m(8).threads(threads);
+    builder.build_bulk_from(rows.len() / dim, read, &options, &())
+}
+
+fn bytes(index: &Index) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("index");
+    index.save(&path).unwrap();
+    std::fs::read(path).unwrap()
+}
+
+#[test]
+fn one_and_two_and_three_threads_make_the_same_file() {
+    let rows = random(7000 * 12, 1);
+    let one = bytes(&build(&rows, 12, Metric::L2, 1, BulkOptions::default()).unwrap().0);
+    for threads in [2, 3] {
+        let other = bytes(&build(&rows, 12, Metric::L2, threads, BulkOptions::default()).unwrap().0);
+        assert!(one == other, "{threads} threads");
+    }
+}
+
+#[test]
+fn the_index_is_whole_and_finds_what_it_says() {
+    for metric in [Metric::L2, Metric::Cosine] {
+        let rows = random(5000 * 16, 2);
+        let (index, report) = build(&rows, 16, metric, 2, BulkOptions::default()).unwrap();
+        assert!(!report.inserted && report.recall >= Some(0.95), "{metric}: {report:?}");
+        assert!(index.validate().is_ok(), "{metric}: {}", index.validate());
+        let queries = random(100 * 16, 77);
+        let found = queries.chunks(16).map(|query| {
+            let exact = index.search_exact(query, 10).unwrap().nodes;
+            let exact: Vec<Key> = exact.into_iter().map(|node| Key::Int(node.into())).collect();
+            let found = index.search(query, 10, 64).unwrap();
+            found.iter().filter(|found| exact.contains(&found.key)).count()
+        });
+        let found = found.sum::<usize>();
+        assert!(found >= 930, "{metric}: {found} of 1000");
+    }
+}
+
+#[test]
+fn few_rows_and_equal_rows() {
+    for (count, value) in [(0, 0.0), (1, 0.5), (2, 0.5), (3, -1.0), (4000, 0.25)] {
+        let rows = vec![value; count * 3];
+        let (index, _) = build(&rows, 3, Metric::L2, 2, BulkOptions::default()).unwrap();
+        assert_eq!(index.len(), count);
+        assert!(index.validate().is_ok(), "{count}: {}", index.validate());
+        assert_eq!(index.search(&[value; 3], 5, 16).unwrap().len(), count.min(5));
+    }
+}
+
+#[test]
+fn writes_go_on_after_it() {
+    let rows = random(3000 * 8, 4);
+    let (index, _) = build(&rows, 8, Metric::L2, 2, BulkOptions::default()).unwrap();
+    let more = random(500 * 8, 5);
+    let ids = index.insert_batch(&more, None).unwrap();
+    assert_eq!(index.len(), 3500);
+    for key in 0..1000u64 {
+        assert!(index.remove(&key.into()));
+    }
+    assert_eq!(index.len(), 2500);
+    assert!(index.validate().is_ok(), "{}", index.validate());
+    let hit = &index.search(&more[..8], 1, 32).unwrap()[0];
+    assert_eq!((index.id(&hit.key), hit.distance), (Some(ids[0]), 0.0));
+}
+
+#[test]
+fn below_the_floor_rows_are_inserted_or_refused() {
+    let rows = random(600 * 8, 6);
+    let floor = 1.1;
+    let (index, report) =
+        build(&rows, 8, Metric::L2, 2, BulkOptions { floor, ..Default::default() }).unwrap();
+    assert!(report.inserted && report.recall.is_some_and(|recall| recall <= 1.0));
+    assert_eq!(index.len(), 600);
+    assert!(index.validate().is_ok(), "{}", index.validate());
+    let refused = build(
+        &rows,
+        8,
+        Metric::L2,
+        2,
+        BulkOptions { floor, below: BelowFloor::Refuse, ..Default::default() },
+    );
+    assert!(matches!(refused, Err(BulkError::BelowFloor { .. })));
+}
+
+#[test]
+fn other_metrics_are_inserted() {
+    let rows = random(400 * 8, 7);
+    for metric in [Metric::L1, Metric::InnerProduct] {
+        let (index, report) = build(&rows, 8, metric, 2, BulkOptions::default()).unwrap();
+        assert_eq!((report.inserted, report.recall, index.len()), (true, None, 400));
+        assert!(index.validate().is_ok());
+    }
+}
+
+#[test]
+fn what_is_not_finite_is_refused() {
+    let mut rows = random(50 * 4, 8);
+    rows[41] = f32::NAN;
+    let refused = build(&rows, 4, Metric::L2, 1, BulkOptions::default());
+    let Err(BulkError::Fill(FillError::Insert(InsertError::NotFinite { row: 10, column: 1 }))) = refused
+    else {
+        panic!("row 10, column 1");
+    };
+}
+
+#[test]
+fn quantized_indexes_are_trained() {
+    let rows = random(2000 * 32, 9);
+    for quantization in [Quantization::Sq8, Quantization::Blocks] {
+        let read = |row: usize, out: &mut [f32]| -> Result<(), Infallible> {
+            out.copy_from_slice(&rows[row * 32..][..32]);
+            Ok(())
+        };
+        let builder = Index::builder(32, Metric::L2).m(8).threads(2).quantization(quantization);
+        let (index, _) = builder.build_bulk_from(2000, read, &BulkOptions::default(), &()).unwrap();
+        assert!(index.validate().is_ok(), "{quantization}: {}", index.validate());
+        assert_eq!(index.search(&rows[..32], 1, 32).unwrap()[0].key, Key::Int(0));
+    }
+}
+
+struct StopAt(BulkPhase, AtomicBool);
+
+impl BulkWatch for StopAt {
+    fn progress(&self, phase: BulkPhase, _done: usize, _total: usize) {
+        if phase == self.0 {
+            self.1.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.1.load(Ordering::Relaxed)
+    }
+}
+
+#[test]
+fn a_build_can_be_stopped() {
+    let rows = random(4000 * 8, 10);
+    let read = |row: usize, out: &mut [f32]| -> Result<(), Infallible> {
+        out.copy_from_slice(&rows[row * 8..][..8]);
+        Ok(())
+    };
+    for phase in [BulkPhase::Reading, BulkPhase::Partition, BulkPhase::Joining, BulkPhase::Linking] {
+        let watch = StopAt(phase, AtomicBool::new(false));
+        let stopped =
+            Index::builder(8, Metric::L2).build_bulk_from(4000, read, &BulkOptions::default(), &watch);
+        assert!(matches!(stopped, Err(BulkError::Cancelled)), "{phase:?}");
+    }
+}
