@@ -5,7 +5,7 @@
 //!
 //! | matches | way |
 //! |---|---|
-//! | no graph, or at most [`EXACT_BELOW`] | compare all of them, gathered from the row file |
+//! | no graph, or few (see [`is_scanned`]) | compare all of them, gathered from the row file |
 //! | more | the graph, entering only rows that match; rows that no graph holds yet are compared as above |
 
 use std::cmp::Ordering;
@@ -24,9 +24,19 @@ use crate::schema::{Schema, VectorField};
 use crate::state::{TenantState, Version};
 use crate::values::Payload;
 
-/// So many matches are compared one by one rather than looked for in the graph: a gathered row of 384 dimensions costs
-/// about as much as a thirtieth of a hop, and a filtered search of the graph takes hundreds of them.
-pub(crate) const EXACT_BELOW: u64 = 4096;
+/// So many matches are compared one by one rather than looked for in the graph, whatever the share.
+const EXACT_BELOW: u64 = 4096;
+
+/// Rows compared in the time that a search of the graph takes per unit of its beam when every row matches; the fewer match, the
+/// more nodes it passes for each. Counted on 100,000 rows of 384 dimensions, beam 128, one core: a row compared 0.19 us; a
+/// search 0.75 ms where all match, 1.6 to 4.3 ms where half do, 11 ms where a tenth does, which compared are 1.9 ms.
+const ROWS_PER_BEAM: u64 = 30;
+
+/// Whether `matches` of a graph's `rows` are compared one by one: where that takes less time than the graph, by the figures above.
+fn is_scanned(matches: u64, rows: u64, ef: usize) -> bool {
+    let graph = ROWS_PER_BEAM.saturating_mul(ef as u64).saturating_mul(rows) / matches.max(1);
+    matches <= EXACT_BELOW || matches <= graph
+}
 
 /// What is searched for.
 #[derive(Debug, Clone, PartialEq)]
@@ -239,7 +249,8 @@ impl Search<'_> {
         exact: bool,
     ) -> Result<Vec<Candidate>, ReadError> {
         let matches = &view.matches.rows;
-        let graph = view.graph.as_ref().filter(|_| !exact && matches.len() > EXACT_BELOW);
+        let count = matches.len();
+        let graph = view.graph.as_ref().filter(|graph| !exact && !is_scanned(count, graph.len() as u64, ef));
         let Some(graph) = graph else { return self.scan(matches, query, k, None) };
         // First the rows outside the graph as they were when the view was taken: what was linked since is found twice, what
         // was linked before is in the graph (graph G1).

@@ -32,6 +32,8 @@ pub(crate) struct Version {
 pub(crate) struct RowKeys {
     rows: Vec<u32>,
     keys: Vec<Key>,
+    /// Rows that were removed and whose places are still there.
+    removed: RoaringBitmap,
 }
 
 impl RowKeys {
@@ -42,15 +44,25 @@ impl RowKeys {
     }
 
     pub(crate) fn key(&self, row: u32) -> Option<&Key> {
-        self.rows.binary_search(&row).ok().map(|place| &self.keys[place])
+        let place = self.rows.binary_search(&row).ok().filter(|_| !self.removed.contains(row))?;
+        Some(&self.keys[place])
     }
 
+    /// Gives the keys back; the places only when they are an eighth of all, so that a row costs the same however many there are.
     fn remove_all(&mut self, gone: &RoaringBitmap) {
-        let keep: Vec<bool> = self.rows.iter().map(|&row| !gone.contains(row)).collect();
-        let mut flags = keep.iter();
-        self.rows.retain(|_| flags.next().copied().unwrap_or(true));
-        let mut flags = keep.iter();
-        self.keys.retain(|_| flags.next().copied().unwrap_or(true));
+        for row in gone {
+            if let Ok(place) = self.rows.binary_search(&row) {
+                self.keys[place] = Key::Int(0);
+                self.removed.insert(row);
+            }
+        }
+        if self.removed.len() as usize * 8 <= self.rows.len() {
+            return;
+        }
+        let removed = std::mem::take(&mut self.removed);
+        let mut places = self.rows.iter();
+        self.keys.retain(|_| places.next().is_none_or(|&row| !removed.contains(row)));
+        self.rows.retain(|&row| !removed.contains(row));
     }
 
     fn bytes(&self) -> usize {
