@@ -166,22 +166,60 @@ fn exchanging_is_one_step() {
             });
         }
         scope.spawn(move || {
+            let (mut searches, mut missed) = (0, 0);
             while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
                 let found = index.search(a, 200, 400).unwrap();
                 let times = found.iter().filter(|found| found.key == *key).count();
                 assert!(
-                    times == 1 && found.len() == 200,
+                    times <= 1 && found.len() == 199 + times,
                     "the key is there once: {times} of {}",
                     found.len()
                 );
+                (searches, missed) = (searches + 1, missed + 1 - times);
                 assert!(index.contains(key));
                 let row = index.row(key).unwrap();
                 assert!(row == *a || row == *b);
             }
+            // One that stood still at the wrong moment may miss both (see ARCHITECTURE.md, known limits).
+            assert!(missed * 20 <= searches + 20, "{missed} of {searches} searches found neither");
         });
     });
     assert_eq!(index.len(), 200);
     assert!(index.validate().is_ok(), "{}", index.validate());
+}
+
+#[test]
+fn a_row_that_goes_and_comes_back_is_found_at_most_once() {
+    let index = index(Quantization::None, 1);
+    let rows = clustered(200, DIM, 1);
+    let keys: Vec<Key> = (0..200u64).map(Key::Int).collect();
+    index.insert_batch(&rows, Some(&keys)).unwrap();
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let (index, rows, is_over) = (&index, &rows, &is_over);
+        scope.spawn(move || {
+            for round in 0..3000u64 {
+                let number = round % 10;
+                assert!(index.remove(&Key::Int(number)));
+                let row = &rows[number as usize * DIM..][..DIM];
+                index.insert(number, row).unwrap();
+            }
+            is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+        scope.spawn(move || {
+            let mut seen = [0u8; 200];
+            while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                seen.fill(0);
+                for found in index.search(&rows[..DIM], 200, 400).unwrap() {
+                    let Key::Int(number) = found.key else { panic!("{}", found.key) };
+                    seen[number as usize] += 1;
+                }
+                assert!(seen[..10].iter().all(|&times| times <= 1), "twice: {:?}", &seen[..10]);
+                assert!(seen[10..].iter().all(|&times| times == 1), "the others are in all the while");
+            }
+        });
+    });
+    assert_eq!(index.len(), 200);
 }
 
 /// What a history is made of.

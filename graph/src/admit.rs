@@ -15,6 +15,11 @@ pub(crate) trait Admit {
     /// Whether `node` counts as a result.
     fn admits(&self, node: NodeId) -> bool;
 
+    /// Whether `node`, which was not admitted, was removed.
+    fn is_removed(&self, _node: NodeId) -> bool {
+        false
+    }
+
     /// Most nodes that are not admitted in a beam of width `ef`. When there are more, the farthest of them go: then
     /// the way through them is narrower, results are as many.
     fn routing_limit(&self, ef: usize) -> usize {
@@ -43,6 +48,10 @@ impl Admit for Living<'_> {
     #[inline]
     fn admits(&self, node: NodeId) -> bool {
         self.0.state(node) & (TOMBSTONE | PENDING) == 0
+    }
+
+    fn is_removed(&self, node: NodeId) -> bool {
+        self.0.state(node) & TOMBSTONE != 0
     }
 }
 
@@ -79,15 +88,16 @@ impl Slots {
     /// not pending any more has an old one that reads as removed; for one that was, the old node's one reading
     /// decides about both.
     ///
-    /// A node that was removed during the search, which `was_hidden` knows from those that were hidden when they were
-    /// met, gives way to its successor: that may be linked where the search had been before. Where there is none
-    /// it stays: the search then came first, and is not shorter for it. `changes` removals began during the search.
+    /// A node that an update removed during the search gives way to its successor, which may be linked where the
+    /// search had been before. One that was just removed goes: a node that was inserted for it since may have been met.
+    /// `changes` removals began during the search; `was_removed` tells the nodes that were removed when they were met,
+    /// whose successors are met like any other node.
     pub(crate) fn keep_visible(
         &self,
         found: &mut Vec<Neighbor>,
         states: &mut Vec<u32>,
         changes: u32,
-        was_hidden: impl Fn(NodeId) -> bool,
+        was_removed: impl Fn(NodeId) -> bool,
         score: impl Fn(NodeId) -> Option<f32>,
     ) {
         states.clear();
@@ -112,17 +122,16 @@ impl Slots {
         // Nodes that take the place of others come behind these, and are in.
         let met = found.len();
         for place in 0..met {
-            let node = found[place].node;
-            if states[place] & TOMBSTONE == 0 || (changes == 0 && was_hidden(node)) {
+            if states[place] & TOMBSTONE == 0 || was_removed(found[place].node) {
                 continue;
             }
             let limit = changes.saturating_add(UNDER_WAY);
-            let Some(kept) = self.stand_in(node, limit, found, states, &was_hidden) else { continue };
-            match found.iter().position(|hit| hit.node == kept) {
-                Some(kept) => states[kept] = PRESENT,
+            let Some(last) = self.last_successor(found[place].node, limit, found, states) else { continue };
+            match found.iter().position(|hit| hit.node == last) {
+                Some(last) => states[last] |= PRESENT,
                 None => {
-                    if let Some(distance) = score(kept) {
-                        found.push(Neighbor { node: kept, distance });
+                    if let Some(distance) = score(last) {
+                        found.push(Neighbor { node: last, distance });
                         states.push(PRESENT);
                     }
                 }
@@ -136,33 +145,22 @@ impl Slots {
         }
     }
 
-    /// Which node stands for `node`, which was removed, in a search that met those in `found`: the one at the end of
-    /// the chain of its successors, if that is in, or else the last in the chain that was met while it was in.
-    fn stand_in(
-        &self,
-        node: NodeId,
-        limit: u32,
-        found: &[Neighbor],
-        states: &[u32],
-        was_hidden: impl Fn(NodeId) -> bool,
-    ) -> Option<NodeId> {
-        let mut kept = (!was_hidden(node)).then_some(node);
+    /// The node that is in at the end of the chain of successors of `node`, which was removed since the caller's pin, as
+    /// far as `states` tells of those in `found`. So were all in the chain: none of their slots has another node yet.
+    fn last_successor(&self, node: NodeId, limit: u32, found: &[Neighbor], states: &[u32]) -> Option<NodeId> {
         let mut last = node;
         for _ in 0..limit {
-            let Some(next) = self.successor(last) else { break };
-            last = next;
-            match found.iter().position(|hit| hit.node == last) {
+            last = self.successor(last)?;
+            let state = match found.iter().position(|hit| hit.node == last) {
                 // What was pending is in, since what it replaces is gone.
-                Some(place) if is_in(states[place] | PRESENT) => return Some(last),
-                Some(_) if was_hidden(last) => {}
-                Some(_) => kept = Some(last),
-                // If `node` was live during the search, then no slot in the chain has another node yet; if not, this may
-                // be another node by now, which is as good a result as any.
-                None if is_in(self.state(last)) => return Some(last),
-                None => {}
+                Some(place) => states[place] | PRESENT,
+                None => self.state(last),
+            };
+            if is_in(state) {
+                return Some(last);
             }
         }
-        kept
+        None
     }
 }
 

@@ -51,8 +51,8 @@ pub(crate) struct Beam {
     next: usize,
     /// Nodes in the beam that only route (B4).
     routing: usize,
-    /// All that were taken and not admitted.
-    refused: Vec<NodeId>,
+    /// Those that were removed when they were met.
+    removed: Vec<NodeId>,
 }
 
 impl Beam {
@@ -62,7 +62,7 @@ impl Beam {
         self.width = width.max(1);
         self.next = 0;
         self.routing = 0;
-        self.refused.clear();
+        self.removed.clear();
         self.keys.reserve(self.width + 1);
     }
 
@@ -102,7 +102,9 @@ impl Beam {
         }
         let is_admitted = admit.admits(id);
         if !is_admitted {
-            self.refused.push(id);
+            if admit.is_removed(id) {
+                self.removed.push(id);
+            }
             if self.routing < routing_limit {
                 self.routing += 1;
                 self.width += 1;
@@ -180,9 +182,9 @@ impl Beam {
         self.keys.get(self.next).map(|&key| id_of(key))
     }
 
-    /// Whether the node was taken and not admitted. Looks at all that were.
-    pub(crate) fn has_refused(&self, id: NodeId) -> bool {
-        self.refused.contains(&id)
+    /// Whether the node was taken when it was removed already. Looks at all that were.
+    pub(crate) fn met_removed(&self, id: NodeId) -> bool {
+        self.removed.contains(&id)
     }
 
     /// What is in, nearest first, equal distances by id.

@@ -121,8 +121,8 @@ impl Graph {
     /// The `ef` nodes nearest to the scorer's point that the search finds, nearest first, equal
     /// distances by id. Empty for an empty graph; fewer than `ef` when the graph holds fewer.
     ///
-    /// A removed node is in no search that starts after its removal; one that was met before may be in. Of the two
-    /// nodes of an [`update`](Self::update) a search that meets one of them returns exactly one.
+    /// A node that is removed before the search ends is not in. Of the two nodes of an [`update`](Self::update) a search
+    /// that meets one of them returns exactly one.
     ///
     /// `ef = 0` counts as 1. The result lives in `scratch` until its next use.
     pub fn search<'s, S: Scorer>(
@@ -157,7 +157,7 @@ impl Graph {
         found.extend(beam.iter().map(|(distance, node)| Neighbor { node, distance }));
         let now = self.slots.changes();
         if !changes.is_none() || now != changes {
-            self.slots.keep_visible(found, states, now.since(changes), |node| beam.has_refused(node), score);
+            self.slots.keep_visible(found, states, now.since(changes), |node| beam.met_removed(node), score);
         }
     }
 
