@@ -1,7 +1,7 @@
 //! Node blocks: the lists of level 0 carry codes of the node and of its neighbors.
 //!
 //! A list's payload is `[codes of the edges][code of the node's row][its bias]`: the neighbors as differences to the node,
-//! one bit per dimension, 32 to a scan (`orthant_quant::EdgeCodes`), and the row itself in one byte per dimension
+//! one, two or four bits per dimension, 32 to a scan (`orthant_quant::EdgeCodes`), and the row itself in one byte per dimension
 //! (`Sq8`). One hop of a search reads one block; full-precision rows are read for the best few at the end.
 //!
 //! * **B1** When an index has blocks, the payload of every published list is what [`Blocks::fill`] makes of the rows that
@@ -10,7 +10,7 @@
 //! * **B2** Searches begin at the nearest of a few hundred sampled rows, coded as edges from the origin. One that was removed
 //!   or replaced since is passed over; where all near ones were, a search begins at the graph's entry point.
 //!
-//! Cost per row at d dimensions: 5·d + 264 bytes, rounded up to 64. Replacing a list encodes the edges that are new in it.
+//! Cost per row at d dimensions and b bits: (1 + 4·b)·d + 260 bytes, rounded up to 64. Replacing a list encodes the edges that are new in it.
 
 mod search;
 
@@ -76,17 +76,27 @@ pub(crate) fn block_metric(metric: Metric) -> Option<Metric> {
 }
 
 impl Blocks {
-    /// Parameters from a trained code of rows, their mean, and a typical squared length of an edge.
-    pub(crate) fn new(metric: Metric, own: Sq8, mean: &[f32], unit: f32) -> Result<Self, BlocksError> {
+    /// Parameters from a trained code of rows, their mean, a typical squared length of an edge, and bits per dimension of one.
+    pub(crate) fn new(
+        metric: Metric,
+        own: Sq8,
+        mean: &[f32],
+        edge: (f32, usize),
+    ) -> Result<Self, BlocksError> {
         let mut rotation = Rotation::hadamard(own.dim(), ROTATION_SEED).map_err(BlocksError::Isa)?;
         if metric == Metric::L2 {
             rotation = rotation.with_mean(mean);
         }
-        Self::from_parts(metric, own, rotation, unit)
+        Self::from_parts(metric, own, rotation, edge)
     }
 
-    fn from_parts(metric: Metric, own: Sq8, rotation: Rotation, unit: f32) -> Result<Self, BlocksError> {
-        let config = EdgeConfig { unit, ..EdgeConfig::new(metric, rotation.out_dim()) };
+    fn from_parts(
+        metric: Metric,
+        own: Sq8,
+        rotation: Rotation,
+        (unit, bits): (f32, usize),
+    ) -> Result<Self, BlocksError> {
+        let config = EdgeConfig { unit, bits, ..EdgeConfig::new(metric, rotation.out_dim()) };
         let edges = EdgeCodes::new(config).map_err(BlocksError::Edges)?;
         let kernel = CodeKernel::new(own.dim()).map_err(BlocksError::Isa)?;
         // A code is off by up to half a step, evenly: a variance of step² / 12. |q - x|² moves by twice |q - x| times that
@@ -94,6 +104,11 @@ impl Blocks {
         let square: f32 = own.steps().iter().map(|step| step * step).sum::<f32>() / own.dim() as f32;
         let spread = if own.is_lossless() { 0.0 } else { 2.0 * (square / 12.0).sqrt() };
         Ok(Self { metric, rotation, edges, own, kernel, entries: Vec::new(), spread })
+    }
+
+    /// Bits per dimension of an edge.
+    pub(crate) fn bits(&self) -> usize {
+        self.edges.config().bits
     }
 
     /// Bytes behind the ids of a list.
@@ -222,10 +237,11 @@ impl Blocks {
         }
     }
 
-    /// The parameters as bytes: `[unit f32][rotation length u32][rotation][code of rows]`, little-endian.
+    /// The parameters as bytes: `[unit f32][bits u32][rotation length u32][rotation][code of rows]`, little-endian.
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let rotation = self.rotation.to_bytes();
         let mut bytes = self.edges.config().unit.to_le_bytes().to_vec();
+        bytes.extend((self.bits() as u32).to_le_bytes());
         // A rotation takes a few bytes per dimension, of which there are 65,536 at most.
         bytes.extend((rotation.len() as u32).to_le_bytes());
         bytes.extend(rotation);
@@ -236,6 +252,7 @@ impl Blocks {
     /// The parameters that [`to_bytes`](Self::to_bytes) wrote for an index of this metric and dimension. Without entries.
     pub(crate) fn from_bytes(bytes: &[u8], metric: Metric, dim: usize) -> Result<Self, BlocksError> {
         let (unit, rest) = bytes.split_first_chunk::<4>().ok_or(BlocksError::Damaged)?;
+        let (bits, rest) = rest.split_first_chunk::<4>().ok_or(BlocksError::Damaged)?;
         let (length, rest) = rest.split_first_chunk::<4>().ok_or(BlocksError::Damaged)?;
         let (rotation, own) =
             rest.split_at_checked(u32::from_le_bytes(*length) as usize).ok_or(BlocksError::Damaged)?;
@@ -244,7 +261,8 @@ impl Blocks {
         if rotation.dim() != dim || own.dim() != dim {
             return Err(BlocksError::Damaged);
         }
-        Self::from_parts(metric, own, rotation, f32::from_le_bytes(*unit))
+        let edge = (f32::from_le_bytes(*unit), u32::from_le_bytes(*bits) as usize);
+        Self::from_parts(metric, own, rotation, edge)
     }
 }
 

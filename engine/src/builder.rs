@@ -22,8 +22,8 @@ pub enum Quantization {
     None,
     /// One byte per dimension between trained bounds; the best are compared again at full precision.
     Sq8,
-    /// Lists that carry the codes of their nodes: fastest, and larger. Neighbors in one bit per dimension, nodes in one
-    /// byte; the best are compared again at full precision.
+    /// Lists that carry the codes of their nodes: fastest, and larger. Neighbors in one to four bits per dimension, nodes in
+    /// one byte; the best are compared again at full precision.
     Blocks,
 }
 
@@ -89,6 +89,12 @@ pub enum BuildError {
         /// Neighbors on level 0, twice `m`.
         m0: usize,
     },
+    /// There are no such codes.
+    #[error("edges are coded in 1, 2 or 4 bits per dimension, not {bits}")]
+    BlockBits {
+        /// The refused number.
+        bits: usize,
+    },
     /// The quantization does not know the metric.
     #[error("quantization {quantization} has no distance for metric {metric}")]
     Quantization {
@@ -99,6 +105,9 @@ pub enum BuildError {
     },
 }
 
+/// What the gate decides for by default: where most users of the field read their curves.
+pub(crate) const TARGET_RECALL: f32 = 0.95;
+
 /// Choices for an [`Index`]; start with [`Index::builder`].
 ///
 /// | choice | default | why |
@@ -108,6 +117,8 @@ pub enum BuildError {
 /// | `seed` | 42 | any will do; the same seed and order of rows give the same index on one thread |
 /// | `threads` | 0 | all cores the process may use |
 /// | `quantization` | none | exact distances; `sq8` reads a quarter of the bytes, `blocks` is fastest and takes most memory |
+/// | `block_bits` | 0 | decided on the rows |
+/// | `target_recall` | 0.95 | where most read their curves |
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct IndexBuilder {
@@ -120,6 +131,8 @@ pub struct IndexBuilder {
     workers: Workers,
     memory: MemoryOptions,
     expected_rows: Option<usize>,
+    block_bits: usize,
+    target_recall: f32,
 }
 
 impl IndexBuilder {
@@ -135,6 +148,8 @@ impl IndexBuilder {
             workers: Workers::default(),
             memory: MemoryOptions::default(),
             expected_rows: None,
+            block_bits: 0,
+            target_recall: TARGET_RECALL,
         }
     }
 
@@ -186,6 +201,19 @@ impl IndexBuilder {
         self
     }
 
+    /// With [`Quantization::Blocks`]: bits per dimension of a neighbor's code, 1, 2 or 4. 0: [`Index::train`] tries them on
+    /// made-up points and takes the cheapest that reaches the [target](Self::target_recall), or whole rows where none does.
+    pub fn block_bits(mut self, bits: usize) -> Self {
+        self.block_bits = bits;
+        self
+    }
+
+    /// The recall@10 that `train` decides for, 0 to 1.
+    pub fn target_recall(mut self, target: f32) -> Self {
+        self.target_recall = target;
+        self
+    }
+
     /// An empty index.
     ///
     /// With [`Quantization::Sq8`] it searches full-precision rows until [`Index::train`] was called.
@@ -200,12 +228,16 @@ impl IndexBuilder {
             return Err(BuildError::Quantization { quantization: self.quantization, metric: self.metric });
         }
         let config = GraphConfig::new(self.m, self.ef_construction)?;
+        if !matches!(self.block_bits, 0 | 1 | 2 | 4) {
+            return Err(BuildError::BlockBits { bits: self.block_bits });
+        }
         if self.quantization == Quantization::Blocks {
             if config.m0() > orthant_graph::BLOCK_LANES {
                 return Err(BuildError::BlockNeighbors { m0: config.m0() });
             }
-            // The most that a list may carry, whatever the codes will be.
-            config.with_payload_bytes(5 * self.dim.next_multiple_of(16) + 256)?;
+            // What a list has to carry at least.
+            let bits = self.block_bits.max(1);
+            config.with_payload_bytes((1 + 4 * bits) * self.dim.next_multiple_of(16) + 256)?;
         }
         let layout = RowLayout::new::<f32>(self.dim);
         let expect = |bytes_per_row: usize| MemoryOptions {
@@ -227,6 +259,9 @@ impl IndexBuilder {
             quantization: self.quantization,
             codes: None,
             blocks: None,
+            choice: None,
+            block_bits: self.block_bits,
+            target_recall: self.target_recall,
             workers: self.workers,
             memory: self.memory,
             pool: Default::default(),

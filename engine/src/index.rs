@@ -22,6 +22,7 @@ use crate::blocks::{Blocks, BlocksError};
 use crate::builder::{BuildError, IndexBuilder, Quantization};
 use crate::codes::{Codes, CodesError};
 use crate::directory::{Claim, Directory};
+use crate::gate::Choice;
 use crate::ids::{Key, KeyRef, RowId};
 use crate::keys::{KeyMode, KeyRefused, Keys, Kind, MAX_KEY_BYTES};
 use crate::space::{RowKernels, RowSpace};
@@ -58,6 +59,11 @@ pub struct Index {
     pub(crate) quantization: Quantization,
     pub(crate) codes: Option<Codes>,
     pub(crate) blocks: Option<Blocks>,
+    /// What the lists carry and why, once that was decided.
+    pub(crate) choice: Option<Choice>,
+    /// What the user fixed of it.
+    pub(crate) block_bits: usize,
+    pub(crate) target_recall: f32,
     pub(crate) workers: Workers,
     pub(crate) memory: MemoryOptions,
     pub(crate) pool: OnceLock<Pool>,
@@ -391,7 +397,7 @@ impl Index {
         }
         self.overwrite_dead_rows();
         if self.quantization == Quantization::Blocks {
-            return if self.blocks.is_some() { Ok(()) } else { self.make_blocks() };
+            return if self.choice.is_some() { Ok(()) } else { self.make_blocks() };
         }
         let layout = self.rows.layout();
         let quantizer = Sq8::train(self.rows.rows(), layout.stride(), count, self.dim)?;
@@ -425,6 +431,16 @@ impl Index {
     pub fn set_quantization(&mut self, quantization: Quantization) {
         self.quantization = quantization;
         self.codes = None;
+    }
+
+    /// Fixes what [`train`](Self::train) decides of the codes of edges, as
+    /// [`IndexBuilder::block_bits`] does. Without effect once it did.
+    ///
+    /// # Panics
+    /// Unless `bits` is 0, 1, 2 or 4.
+    pub fn set_block_bits(&mut self, bits: usize) {
+        assert!(matches!(bits, 0 | 1 | 2 | 4), "edges are coded in 1, 2 or 4 bits per dimension");
+        self.block_bits = bits;
     }
 
     /// Changes which threads work on batches. 0 threads: as many as the process may use.

@@ -5,6 +5,7 @@ use orthant_kernels::{Isa, Metric};
 use orthant_storage::PageReport;
 
 use crate::builder::Quantization;
+use crate::gate::Choice;
 use crate::ids::RowId;
 use crate::index::SCRATCH;
 use crate::{Index, NodeId};
@@ -33,6 +34,8 @@ pub struct Info {
     pub quantization: Quantization,
     /// Whether the quantizer is trained (always, without one).
     pub is_trained: bool,
+    /// What the lists carry, and on what evidence; `None` unless trained with [`Quantization::Blocks`].
+    pub choice: Option<Choice>,
     /// The instruction set of the kernels.
     pub isa: Isa,
     /// Where the memory is.
@@ -100,8 +103,9 @@ impl Index {
             is_trained: match self.quantization {
                 Quantization::None => true,
                 Quantization::Sq8 => self.codes.is_some(),
-                Quantization::Blocks => self.blocks.is_some(),
+                Quantization::Blocks => self.choice.is_some(),
             },
+            choice: self.choice.clone(),
             isa: self.kernels.whole().isa(),
             memory: MemoryInfo {
                 rows: self.rows.pages(),

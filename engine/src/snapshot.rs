@@ -21,9 +21,10 @@ use orthant_storage::persist::{self, FileWriter, MappedFile, Verify};
 use orthant_storage::{ArenaError, Column, MemoryOptions, Region, RegionError, RowArena, RowLayout};
 
 use crate::blocks::{Blocks, BlocksError, block_metric};
-use crate::builder::{MAX_DIM, Quantization};
+use crate::builder::{MAX_DIM, Quantization, TARGET_RECALL};
 use crate::codes::{Codes, CodesError, code_stride};
 use crate::directory::Directory;
+use crate::gate::Choice;
 use crate::ids::KeyRef;
 use crate::index::{Index, Workers};
 use crate::keys::{CompactKeys, KeyMode, Keys, SavedKeys};
@@ -46,6 +47,7 @@ const NEXT_NUMBER: [u8; 8] = *b"nextnum\0";
 const KEY_TEXTS: [u8; 8] = *b"keytext\0";
 const SQ8: [u8; 8] = *b"sq8\0\0\0\0\0";
 const CODES: [u8; 8] = *b"codes\0\0\0";
+const CHOICE: [u8; 8] = *b"choice\0\0";
 const BLOCKS: [u8; 8] = *b"blocks\0\0";
 const BIASES: [u8; 8] = *b"biases\0\0";
 
@@ -252,6 +254,9 @@ impl Index {
         if let Some(blocks) = &self.blocks {
             writer.write_section(BLOCKS, &blocks.to_bytes())?;
         }
+        if let Some(choice) = &self.choice {
+            writer.write_section(CHOICE, &choice.to_bytes())?;
+        }
         if self.writes.quiet() != Some(before) {
             return Err(busy());
         }
@@ -368,6 +373,9 @@ impl Opening<'_> {
             quantization: Quantization::ALL[head.quantization as usize],
             codes: if has_codes { Some(self.codes(&head)?) } else { None },
             blocks,
+            choice: self.choice()?,
+            block_bits: 0,
+            target_recall: TARGET_RECALL,
             workers: Workers { threads: self.options.threads, cores: None },
             memory: self.options.memory.clone(),
             pool: Default::default(),
@@ -464,6 +472,12 @@ impl Opening<'_> {
             Err(BlocksError::Isa(error)) => Err(error.into()),
             Err(_) => Err(bad()),
         }
+    }
+
+    /// What was decided about it.
+    fn choice(&self) -> Result<Option<Choice>, OpenError> {
+        let Some(bytes) = self.file.bytes(CHOICE) else { return Ok(None) };
+        Choice::from_bytes(bytes).map(Some).ok_or_else(|| self.bad_blocks(bytes.len()))
     }
 
     fn bad_blocks(&self, bytes: usize) -> OpenError {

@@ -3,17 +3,20 @@
 //! * **T1** Row ids, keys and levels stay what they were; lists of level 0 are chosen anew and made full.
 //! * **T2** On an error the index is as it was.
 //!
-//! Cost: a beam search per row on the threads of the index; while it runs there are two graphs in memory.
+//! Cost: a beam search per row on the threads of the index, and writing all codes two or three times for the gate; while it
+//! runs there are up to three graphs in memory.
 
 use std::cell::Cell;
 use std::ops::Range;
 
-use orthant_graph::{NodeId, Scorer, Space};
+use orthant_graph::{Graph, NodeId, Scorer, Space};
+use orthant_kernels::Metric;
 use orthant_pool::{CancelToken, PoolError};
 use orthant_quant::Sq8;
 use orthant_storage::MemoryOptions;
 
 use crate::blocks::{Blocks, block_metric};
+use crate::gate::{Choice, Trial};
 use crate::index::{Index, InsertError};
 use crate::memory::graph_memory;
 
@@ -27,30 +30,73 @@ const MEASURED_LISTS: usize = 1_000;
 /// Nodes per turn of a thread.
 const CHUNK: usize = 256;
 
+/// What codes of any size are made from.
+struct Trained {
+    metric: Metric,
+    own: Sq8,
+    mean: Vec<f32>,
+    unit: f32,
+    lists: Vec<u32>,
+}
+
 impl Index {
-    /// Trains the codes of blocks, chooses the lists anew and writes the codes into them.
+    /// Chooses the lists anew, decides what they carry (see [`gate`](crate::gate)) and writes it into them.
     pub(crate) fn make_blocks(&mut self) -> Result<(), InsertError> {
         let Some(metric) = block_metric(self.metric) else { return Ok(()) };
         let (count, layout) = (self.rows.len(), self.rows.layout());
         let own = Sq8::train(self.rows.rows(), layout.stride(), count, self.dim)?;
         let lists = self.choose_lists()?;
-        let unit = self.edge_unit(&lists);
-        let mut blocks = Blocks::new(metric, own, &self.mean(), unit)?;
+        let trained = Trained { metric, own, mean: self.mean(), unit: self.edge_unit(&lists), lists };
+        let mut choice = Choice::given(if self.block_bits == 0 { 1 } else { self.block_bits });
+        let mut coded = None;
+        if let Some(exam) = (self.block_bits == 0).then(|| self.exam(&trained.lists)).flatten() {
+            (choice.target, choice.points) = (self.target_recall, exam.points(self.dim));
+            choice.trials.push(self.sit(&exam, self.target_recall));
+            for bits in [1, 2, 4] {
+                let is_reached = |trial: &Trial| trial.bits > 0 && trial.recall >= self.target_recall;
+                // Four bits cost what two do and more: a last resort.
+                if bits == 4 && choice.trials.iter().any(is_reached) {
+                    break;
+                }
+                let Some((graph, blocks)) = self.coded(bits, &trained)? else { break };
+                let plain = std::mem::replace(&mut self.graph, graph);
+                self.blocks = Some(blocks);
+                choice.trials.push(self.sit(&exam, self.target_recall));
+                let graph = std::mem::replace(&mut self.graph, plain);
+                coded = self.blocks.take().map(|blocks| (graph, blocks));
+            }
+            choice.decide();
+        }
+        if choice.bits > 0 {
+            coded = match coded.take().filter(|(_, blocks)| blocks.bits() == choice.bits) {
+                Some(coded) => Some(coded),
+                None => self.coded(choice.bits, &trained)?,
+            };
+            if let Some((graph, blocks)) = coded {
+                self.graph = graph;
+                self.blocks = Some(blocks);
+            }
+        }
+        self.choice = Some(choice);
+        Ok(())
+    }
+
+    /// The graph with lists that carry codes of `bits`; none where they do not fit a list.
+    fn coded(&mut self, bits: usize, trained: &Trained) -> Result<Option<(Graph, Blocks)>, InsertError> {
+        let Trained { metric, own, mean, unit, lists } = trained;
+        let mut blocks = Blocks::new(*metric, own.clone(), mean, (*unit, bits))?;
         let nodes = self.live_generations();
         // SAFETY: live rows are whole, and `self` is borrowed mutably.
         blocks.set_entries(&nodes, |node| unsafe { self.rows.row_unchecked(node) });
-        let config = self.graph.config().with_payload_bytes(blocks.payload_bytes()).map_err(|_| {
-            // Refused when the index was made, by its dimension.
-            InsertError::Dimension { found: self.dim, expected: self.dim }
-        })?;
-        let bytes =
-            count * (config.m0().next_multiple_of(16) * 4 + config.payload_bytes().next_multiple_of(64));
+        let Ok(config) = self.graph.config().with_payload_bytes(blocks.payload_bytes()) else {
+            return Ok(None);
+        };
+        let bytes = self.rows.len()
+            * (config.m0().next_multiple_of(16) * 4 + config.payload_bytes().next_multiple_of(64));
         let options = MemoryOptions { expected_bytes: Some(bytes), ..self.memory.clone() };
         let space = crate::space::RowSpace { blocks: Some(&blocks), ..space_of(&self.kernels, &self.rows) };
-        let graph = self.graph.relisted(config, graph_memory(&options)?, &lists, &space)?;
-        self.graph = graph;
-        self.blocks = Some(blocks);
-        Ok(())
+        let graph = self.graph.relisted(config, graph_memory(&options)?, lists, &space)?;
+        Ok(Some((graph, blocks)))
     }
 
     /// Sets the rows that searches begin at anew: after the nodes got other numbers.
@@ -66,7 +112,7 @@ impl Index {
         self.live_nodes().map(|node| (node, self.graph.generation(node))).collect()
     }
 
-    fn live_nodes(&self) -> impl Iterator<Item = NodeId> + '_ {
+    pub(crate) fn live_nodes(&self) -> impl Iterator<Item = NodeId> + '_ {
         (0..self.graph.node_bound() as NodeId).filter(|&node| self.graph.is_live(node))
     }
 

@@ -124,6 +124,13 @@ pub(crate) struct GraphArgs {
     /// Codes read during the search
     #[arg(long, value_enum, value_name = "CODES", default_value = "none")]
     pub(crate) quantization: QuantizationName,
+    /// With --quantization blocks: bits per dimension of a neighbor's code (1, 2 or 4); 0 tries them and takes the cheapest
+    /// that reaches --target-recall, or whole rows where none does
+    #[arg(long, value_name = "BITS", default_value_t = 0)]
+    pub(crate) block_bits: usize,
+    /// The recall@10 that is decided for
+    #[arg(long, value_name = "SHARE", default_value_t = 0.95)]
+    pub(crate) target_recall: f32,
 }
 
 /// `orthant demo`

@@ -46,7 +46,9 @@ pub(crate) fn build<E: std::error::Error + Send + Sync + 'static>(
         .seed(graph.seed)
         .threads(threads)
         .cores(cores)
-        .quantization(graph.quantization.into());
+        .quantization(graph.quantization.into())
+        .block_bits(graph.block_bits)
+        .target_recall(graph.target_recall);
     if graph.method == MethodName::Bulk {
         return crate::bulk::build(builder, count, read, graph);
     }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::bail;
 use orthant_engine::kernels::{active_isa, available_isas};
-use orthant_engine::{Advice, Report};
+use orthant_engine::{Advice, Choice, Report, Trial};
 use serde_json::{Map, Value, json};
 
 use crate::args::InfoArgs;
@@ -65,6 +65,12 @@ fn index(path: &Path, validate: bool, output: Output, object: &mut Map<String, V
         info.entry.map_or("none".to_owned(), |(node, level)| format!("node {node} on level {level}")),
     )?;
     line("quantization", info.quantization.to_string())?;
+    if let Some(choice) = &info.choice {
+        line("codes of edges", chosen(choice))?;
+        for trial in &choice.trials {
+            line("  tried", tried(trial, choice.target))?;
+        }
+    }
     line(
         "bytes per row",
         format!(
@@ -141,6 +147,30 @@ fn index(path: &Path, validate: bool, output: Output, object: &mut Map<String, V
         object.extend(details);
     }
     Ok(())
+}
+
+/// What the lists carry, and who decided it.
+fn chosen(choice: &Choice) -> String {
+    let codes = match choice.bits {
+        0 => "none: whole rows are compared".to_owned(),
+        bits => format!("{} per dimension", plural(bits, "bit", "bits")),
+    };
+    match choice.points {
+        0 => format!("{codes}, as it was asked for"),
+        points => format!("{codes}, decided on {points} made-up points for recall@10 {}", choice.target),
+    }
+}
+
+/// What one kind of code did.
+fn tried(trial: &Trial, target: f32) -> String {
+    let codes = if trial.bits == 0 { "whole rows".to_owned() } else { plural(trial.bits, "bit", "bits") };
+    let verdict = if trial.recall >= target { "" } else { ", not enough" };
+    format!(
+        "{codes}: recall {:.3} at ef {}{verdict}; {} per list",
+        trial.recall,
+        trial.ef,
+        output::bytes(trial.list_bytes as u64)
+    )
 }
 
 /// How many nodes few edges lead to.

@@ -1,0 +1,233 @@
+//! The gate: which codes the lists of an index carry, decided by what they find in it.
+//!
+//! One bit per dimension is right for most data and wrong for some: rows of few dimensions, rows that differ in
+//! places that their codes do not show. So points are made up that are no rows but lie where rows lie, their true neighbors
+//! are found by comparing all rows, and each kind of code has to find them in the graph that it would be used in.
+//!
+//! * **G1** Each candidate is asked for the narrowest beam that reaches the target; the cheapest of those that do is
+//!   taken. None that does not is taken while whole rows do better: then the index goes on without codes.
+//! * **G2** Nothing is timed: the same rows and the same seed give the same choice. Cost is beam × (what an expansion costs
+//!   beside memory + bytes of a block), fitted to two machine-days of figures.
+//!
+//! Cost: an exact scan and up to ten searches per point, of which there are [`POINTS`].
+
+use orthant_graph::NodeId;
+
+use crate::index::Index;
+use crate::recall::recall_at_k;
+use crate::search::SearchParams;
+
+/// Points that are asked for: at recall 0.95 the standard error is half a percent or less.
+const POINTS: usize = 200;
+
+/// Neighbors that have to be found.
+const K: usize = 10;
+
+/// Beams tried, narrowest first.
+const BEAMS: [usize; 9] = [16, 24, 32, 48, 64, 96, 128, 192, 256];
+
+/// What an expansion costs beside its bytes, in bytes: on one machine an expansion took 0.31 µs of 896 bytes and 0.43 of 2240.
+const FIXED_BYTES: usize = 2_500;
+
+/// What one kind of code was found to do.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub struct Trial {
+    /// Bits per dimension of an edge; 0: whole rows.
+    pub bits: usize,
+    /// The narrowest beam that reached the target, or else the widest that was tried.
+    pub ef: usize,
+    /// The recall@10 with it.
+    pub recall: f32,
+    /// Bytes of a list.
+    pub list_bytes: usize,
+}
+
+/// What the gate decided, and on what evidence.
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Choice {
+    /// Bits per dimension of an edge; 0: the search compares whole rows.
+    pub bits: usize,
+    /// The recall@10 that was asked for.
+    pub target: f32,
+    /// Points that were searched for. 0 when the bits were given.
+    pub points: usize,
+    /// What was tried, in this order.
+    pub trials: Vec<Trial>,
+}
+
+impl Choice {
+    /// Bits that the user chose.
+    pub(crate) fn given(bits: usize) -> Self {
+        Self { bits, ..Self::default() }
+    }
+
+    /// Decides (G1).
+    pub(crate) fn decide(&mut self) {
+        let cost = |trial: &&Trial| trial.ef * (FIXED_BYTES + trial.list_bytes);
+        let codes = || self.trials.iter().filter(|trial| trial.bits > 0);
+        let cheapest = codes().filter(|trial| trial.recall >= self.target).min_by_key(cost);
+        // None gets there: the one that gets nearest, but for whole rows that get nearer.
+        let nearest =
+            self.trials.iter().max_by(|a, b| a.recall.total_cmp(&b.recall).then(b.bits.cmp(&a.bits)));
+        self.bits = cheapest.or(nearest).map_or(0, |trial| trial.bits);
+    }
+
+    /// `[bits u32][target f32][points u32]`, then per trial `[bits u32][ef u32][recall f32][bytes u32]`, little-endian.
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        bytes.extend((self.bits as u32).to_le_bytes());
+        bytes.extend(self.target.to_le_bytes());
+        bytes.extend((self.points as u32).to_le_bytes());
+        for trial in &self.trials {
+            bytes.extend((trial.bits as u32).to_le_bytes());
+            bytes.extend((trial.ef as u32).to_le_bytes());
+            bytes.extend(trial.recall.to_le_bytes());
+            bytes.extend((trial.list_bytes as u32).to_le_bytes());
+        }
+        bytes
+    }
+
+    /// What [`to_bytes`](Self::to_bytes) wrote.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let word = |bytes: &[u8], place: usize| {
+            bytes[4 * place..4 * place + 4].try_into().ok().map(u32::from_le_bytes)
+        };
+        let (head, trials) = bytes.split_at_checked(12)?;
+        if !trials.len().is_multiple_of(16) {
+            return None;
+        }
+        let trial = |bytes: &[u8]| {
+            Some(Trial {
+                bits: word(bytes, 0)? as usize,
+                ef: word(bytes, 1)? as usize,
+                recall: f32::from_bits(word(bytes, 2)?),
+                list_bytes: word(bytes, 3)? as usize,
+            })
+        };
+        let choice = Self {
+            bits: word(head, 0)? as usize,
+            target: f32::from_bits(word(head, 1)?),
+            points: word(head, 2)? as usize,
+            trials: trials.chunks_exact(16).map(trial).collect::<Option<_>>()?,
+        };
+        matches!(choice.bits, 0 | 1 | 2 | 4).then_some(choice)
+    }
+}
+
+/// Points, and their true neighbors.
+pub(crate) struct Exam {
+    points: Vec<f32>,
+    truth: crate::Batch,
+}
+
+impl Index {
+    /// Makes up points: a row, moved by the difference of two of its neighbors, which leaves it among them without being
+    /// one of them. None where rows are so few that comparing them all is no work.
+    pub(crate) fn exam(&self, lists: &[u32]) -> Option<Exam> {
+        let live: Vec<NodeId> = self.live_nodes().collect();
+        if live.len() < 10 * K {
+            return None;
+        }
+        let m0 = self.graph.config().m0();
+        let step = live.len().div_ceil(POINTS);
+        let mut points = Vec::with_capacity(POINTS * self.dim);
+        for (turn, &node) in live.iter().step_by(step).enumerate() {
+            let list = &lists[node as usize * m0..][..m0];
+            let named: Vec<NodeId> =
+                list.iter().take_while(|&&word| word != u32::MAX).map(|word| word & !(1 << 31)).collect();
+            if named.len() < 2 {
+                continue;
+            }
+            let (from, to) = (named[turn % named.len()], named[(turn + 1) % named.len()]);
+            // SAFETY: the caller borrowed the index mutably, and live rows are whole.
+            let row = |node| unsafe { self.rows.row_unchecked(node) };
+            let moved = row(node)
+                .iter()
+                .zip(row(from))
+                .zip(row(to))
+                .map(|((&at, &from), &to)| at + 0.7 * (to - from));
+            let start = points.len();
+            points.extend(moved);
+            if points[start..].iter().any(|value| !value.is_finite()) {
+                points.truncate(start);
+            }
+        }
+        let truth = self.search_exact(&points, K).ok().filter(|_| !points.is_empty())?;
+        Some(Exam { points, truth })
+    }
+
+    /// How the index as it is does: the narrowest beam that reaches `target`.
+    pub(crate) fn sit(&self, exam: &Exam, target: f32) -> Trial {
+        let config = self.graph.config();
+        let list_bytes = config.m0().next_multiple_of(16) * 4 + config.payload_bytes().next_multiple_of(64);
+        let bits = self.blocks.as_ref().map_or(0, |blocks| blocks.bits());
+        let mut trial = Trial { bits, ef: 0, recall: 0.0, list_bytes };
+        for ef in BEAMS {
+            (trial.ef, trial.recall) = (ef, self.recall_in(exam, ef));
+            if trial.recall >= target {
+                break;
+            }
+        }
+        trial
+    }
+
+    fn recall_in(&self, exam: &Exam, ef: usize) -> f32 {
+        let count = exam.points.len() / self.dim;
+        let Ok(found) = self.search_batch(&exam.points, SearchParams::new(K, ef)) else { return 0.0 };
+        let of_point = |point| {
+            let (found, truth): (Vec<_>, Vec<_>) =
+                (found.hits(point).collect(), exam.truth.hits(point).collect());
+            recall_at_k(&found, &truth, K)
+        };
+        ((0..count).map(of_point).sum::<f64>() / count as f64) as f32
+    }
+}
+
+impl Exam {
+    pub(crate) fn points(&self, dim: usize) -> usize {
+        self.points.len() / dim
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trial(bits: usize, ef: usize, recall: f32, list_bytes: usize) -> Trial {
+        Trial { bits, ef, recall, list_bytes }
+    }
+
+    fn decided(trials: &[Trial]) -> usize {
+        let mut choice = Choice { target: 0.95, points: 200, trials: trials.to_vec(), bits: 0 };
+        choice.decide();
+        assert_eq!(Choice::from_bytes(&choice.to_bytes()), Some(choice.clone()));
+        choice.bits
+    }
+
+    #[test]
+    fn the_cheapest_that_reaches_the_target_is_taken() {
+        assert_eq!(decided(&[trial(0, 16, 0.99, 128), trial(1, 64, 0.96, 960), trial(2, 48, 0.95, 1472)]), 2);
+        assert_eq!(
+            decided(&[trial(0, 16, 0.99, 128), trial(1, 48, 0.96, 2240), trial(2, 48, 0.97, 3776)]),
+            1
+        );
+    }
+
+    #[test]
+    fn codes_that_lose_are_not_taken() {
+        assert_eq!(
+            decided(&[trial(0, 16, 0.99, 128), trial(1, 256, 0.7, 960), trial(4, 256, 0.94, 2000)]),
+            0
+        );
+        assert_eq!(decided(&[trial(0, 256, 0.8, 128), trial(1, 256, 0.7, 960), trial(2, 256, 0.9, 2000)]), 2);
+        assert_eq!(decided(&[]), 0);
+    }
+
+    #[test]
+    fn damaged_bytes_are_refused() {
+        assert_eq!(Choice::from_bytes(&[1; 13]), None);
+        assert_eq!(Choice::from_bytes(&[3; 12]), None);
+    }
+}
