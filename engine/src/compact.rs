@@ -2,18 +2,27 @@
 //!
 //! Rows whose places lie above what would do for all of them are exchanged for copies of themselves in free
 //! places below, one by one, as [`Index::update`] does it. Then the pages behind the last row are given back.
+//! Where many rows went, those that are left are linked anew.
 //!
 //! * **M1** Each row that is in stays in all the while, under its key: a search meets it once.
 //! * **M2** A key that somebody is writing under is left where it is.
 //!
-//! Cost: an insert and a removal per row that is moved; a page for each that is given back. An index that
+//! Cost: an insert and a removal per row that is moved, an insert for each that is linked anew; a page for each that is given
+//! back. An index that
 //! nobody else uses is laid out anew, and as compactly, by [`Index::optimize`].
 
 use orthant_graph::NodeId;
+use orthant_pool::CancelToken;
 
 use crate::directory::Claim;
 use crate::ids::{Key, KeyRef, RowId};
 use crate::index::{Index, InsertError, SCRATCH};
+
+/// The share of free places, one in so many, from which on all rows are linked anew.
+const FREE_ONE_IN: usize = 10;
+
+/// Rows per turn of a thread.
+const CHUNK: usize = 64;
 
 impl Index {
     /// Moves rows from the highest places into free ones below, and gives the memory behind the last row back to
@@ -33,6 +42,7 @@ impl Index {
         // All free places, for a moment: those below the target are kept.
         let mut free: Vec<NodeId> = std::iter::from_fn(|| self.graph.take_slot()).collect();
         free.sort_unstable_by(|a, b| b.cmp(a));
+        let many_went = free.len() * FREE_ONE_IN > target + free.len();
         let (high, mut low): (Vec<NodeId>, Vec<NodeId>) =
             free.into_iter().partition(|&node| node as usize >= target);
         // The lowest last, so that it is the first to be used again.
@@ -53,8 +63,22 @@ impl Index {
         low.iter().for_each(|&place| self.graph.give_slot_back(place));
         outcome?;
         self.settle_graph()?;
+        if many_went {
+            self.relink()?;
+        }
         self.release_tail();
         Ok(moved)
+    }
+
+    /// Links all rows anew, on the threads of the index.
+    fn relink(&self) -> Result<(), InsertError> {
+        let space = self.space();
+        self.run_chunks(self.graph.node_bound(), CHUNK, &CancelToken::new(), |_, range| {
+            SCRATCH.with_borrow_mut(|(scratch, _)| {
+                range.for_each(|node| self.graph.relink(node as NodeId, &space, scratch));
+            });
+        })?;
+        Ok(())
     }
 
     /// Lets the graph finish what removals left to be done.

@@ -7,7 +7,7 @@
 //! * **G1** Each candidate is asked for the narrowest beam that reaches the target; the cheapest of those that do is
 //!   taken. None that does not is taken while whole rows do better: then the index goes on without codes.
 //! * **G2** Nothing is timed: the same rows and the same seed give the same choice. Cost is beam × (what an expansion costs
-//!   beside memory + bytes of a block), fitted to two machine-days of figures.
+//!   beside memory + bytes of a block), fitted to figures of one machine (two sets, one day).
 //!
 //! Cost: an exact scan and up to ten searches per point, of which there are [`POINTS`].
 

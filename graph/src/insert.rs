@@ -221,9 +221,9 @@ impl Graph {
         Ok(Linked::Done)
     }
 
-    /// Links a visible node on the levels from `from` up that a taller entry point brought. These links
-    /// only improve the way down, so running out of memory here is no failure.
-    fn link_upper<S: Space>(
+    /// Links a visible node on the levels from `from` up: those that a taller entry point brought, or all of them once
+    /// more. These links only improve the ways, so running out of memory here is no failure.
+    pub(crate) fn link_upper<S: Space>(
         &self,
         entry: Entry,
         mine: Entry,

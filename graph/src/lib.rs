@@ -26,6 +26,7 @@ mod prefetch;
 mod reclaim;
 #[cfg(not(loom))]
 mod refine;
+mod relink;
 mod remove;
 mod repair;
 mod scorer;
