@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
 use crate::{
-    cargo::{cargo, output, succeeds},
+    cargo::{cargo, output, root, succeeds, target_dir},
     flags::{LoomFlags, TestFlags},
     loom,
     steps::{self, Step},
@@ -32,26 +32,15 @@ pub(crate) fn run() -> Result<bool> {
         Step::new("storage with hwloc", hwloc),
         Step::new("loom", || loom::run(&LoomFlags { all: false, only: None })),
         Step::new("answers of the benchmarks", || {
-            // Criterion's test mode runs each body once: answers are checked, times are not.
-            succeeds(
-                cargo(["bench", "--package", "orthant-benches", "--", "--test"])
-                    .env("CARGO_PROFILE_BENCH_LTO", "off")
-                    .env("CARGO_PROFILE_BENCH_CODEGEN_UNITS", "16"),
-            )
+            // Without `--bench`, Criterion runs each body once: answers are checked, times are not. All packages,
+            // so that their dependencies are the ones that the tests have built.
+            succeeds(&mut cargo(["test", "--workspace", "--bench", "*"]))
         }),
         Step::new("recall floor", recall_floor),
-        Step::new("stress", || {
-            let stress =
-                ["run", "--release", "--package", "orthant-cli", "--bin", "orthant", "--", "bench", "stress"];
-            // A third of a minute; ten minutes, for a change to the graph's protocols, by the same command.
-            succeeds(cargo(stress).args(["--minutes", "0.33"]))
-        }),
-        Step::new("crashes", || {
-            let crash =
-                ["run", "--release", "--package", "orthant-cli", "--bin", "orthant", "--", "bench", "crash"];
-            // A minute; ten times as many by the same command.
-            succeeds(cargo(crash).args(["--kills", "200"]))
-        }),
+        // A third of a minute; ten minutes, for a change to the graph's protocols, by the same command.
+        Step::new("stress", || succeeds(orthant()?.args(["bench", "stress", "--minutes", "0.33"]))),
+        // A minute; ten times as many by the same command.
+        Step::new("crashes", || succeeds(orthant()?.args(["bench", "crash", "--kills", "200"]))),
     ]))
 }
 
@@ -78,9 +67,16 @@ struct Point {
     recall_at_10: f64,
 }
 
+/// The `orthant` command as the tests have built it: with debug assertions, and with no other build to wait for.
+fn orthant() -> Result<Command> {
+    ensure!(succeeds(&mut cargo(["test", "--workspace", "--no-run", "--quiet"]))?, "the tests do not build");
+    let mut command = Command::new(target_dir().join("debug").join("orthant"));
+    command.current_dir(root());
+    Ok(command)
+}
+
 fn recall_floor() -> Result<bool> {
-    let demo = ["run", "--release", "--package", "orthant-cli", "--bin", "orthant", "--", "demo"];
-    let printed = output(cargo(demo).args(["--generated", "5000", "64", "--json"]))?;
+    let printed = output(orthant()?.args(["demo", "--generated", "5000", "64", "--json"]))?;
     let line = printed.trim_end().lines().last().context("the demo printed nothing")?;
     println!("{line}");
     check_demo(line)?;
