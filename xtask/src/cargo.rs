@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
 
 /// The folder of the workspace.
 pub(crate) fn root() -> &'static Path {
@@ -56,6 +57,34 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
         command.stderr(Stdio::inherit()).output().with_context(|| format!("cannot start {command:?}"))?;
     ensure!(output.status.success(), "{command:?} failed");
     Ok(String::from_utf8(output.stdout)?)
+}
+
+/// What cargo says of something that it has built; of its many messages, the ones that are looked at.
+#[derive(Debug, Deserialize)]
+struct Built {
+    manifest_path: PathBuf,
+    profile: Profile,
+    executable: Option<PathBuf>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Profile {
+    test: bool,
+}
+
+/// The test programs of the crate in `folder`, as the tests of the whole workspace build them: testing a package by
+/// itself would build what it depends on once more, with other features.
+pub(crate) fn test_programs(folder: &str) -> Result<Vec<PathBuf>> {
+    let build = ["test", "--workspace", "--no-run", "--quiet", "--message-format", "json"];
+    let manifest = root().join(folder).join("Cargo.toml");
+    let programs: Vec<_> = output(&mut cargo(build))?
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Built>(line).ok())
+        .filter(|built| built.profile.test && built.manifest_path == manifest)
+        .filter_map(|built| built.executable)
+        .collect();
+    ensure!(!programs.is_empty(), "cargo built no tests of {}", manifest.display());
+    Ok(programs)
 }
 
 /// Tests that ran.

@@ -1,9 +1,11 @@
 //! `cargo xtask test`: all tests of the workspace.
 
+use std::process::Command;
+
 use anyhow::Result;
 
 use crate::{
-    cargo::{Count, cargo, count_tests},
+    cargo::{Count, cargo, count_tests, root, test_programs},
     flags::TestFlags,
     steps,
 };
@@ -12,6 +14,9 @@ mod foreign;
 
 /// The variable that forces the kernels onto one instruction set; see the kernels' documentation.
 const ISA: &str = "ORTHANT_ISA";
+
+/// The folder of the crate that has a path for each instruction set.
+const KERNELS: &str = "kernels";
 
 /// Runs the tests. True when all passed.
 pub(crate) fn run(flags: &TestFlags) -> Result<bool> {
@@ -23,9 +28,11 @@ pub(crate) fn run(flags: &TestFlags) -> Result<bool> {
     if !flags.one_isa {
         for isa in forced_isas() {
             println!("\n== orthant-kernels on {isa}");
-            let tests = ["test", "--package", "orthant-kernels", "--no-fail-fast", "--lib", "--tests"];
-            let count = count_tests(cargo(tests).env(ISA, isa))?;
-            total = Count { passed: total.passed + count.passed, failed: total.failed + count.failed };
+            for program in test_programs(KERNELS)? {
+                let count =
+                    count_tests(Command::new(program).current_dir(root().join(KERNELS)).env(ISA, isa))?;
+                total = Count { passed: total.passed + count.passed, failed: total.failed + count.failed };
+            }
         }
     }
     println!();
