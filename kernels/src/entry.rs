@@ -124,6 +124,29 @@ macro_rules! entries {
                 unsafe { tiles::dots::<P, LEFT, PANELS>(sides) }
             }
 
+            $(#[target_feature(enable = $features)])?
+            pub(crate) unsafe fn pack<P: Panel>(
+                dim: usize,
+                rows: &[u8],
+                stride: usize,
+                count: usize,
+                packed: &mut [u8],
+            ) {
+                // SAFETY: the caller's promise is passed on unchanged.
+                unsafe { tiles::pack::<P>(dim, rows, stride, count, packed) }
+            }
+
+            $(#[target_feature(enable = $features)])?
+            pub(crate) unsafe fn at_most<P: Panel>(
+                values: *const i32,
+                count: usize,
+                bound: i32,
+                places: *mut u32,
+            ) -> usize {
+                // SAFETY: the caller's promise is passed on unchanged.
+                unsafe { tiles::at_most::<P>(values, count, bound, places) }
+            }
+
             /// The entry functions of `A` at `DIM` (0: any dimension).
             pub(crate) fn table<A: Sum, const DIM: usize>() -> Table<A::Query, A::Row, A::Out> {
                 Table { pair: pair::<A, DIM>, rows: rows::<A, DIM>, gather: gather::<A, DIM> }

@@ -62,6 +62,47 @@ pub(crate) unsafe trait Panel: Copy + 'static {
     unsafe fn add(total: Self::Total, left: Self::Left, right: Self::Right) -> Self::Total;
     /// Writes `LANES` sums.
     unsafe fn store(total: Self::Total, out: *mut i32);
+
+    /// Writes `constant + norms - 2 · total` for `LANES` vectors.
+    #[inline(always)]
+    unsafe fn finish(total: Self::Total, constant: i32, norms: *const i32, out: *mut i32) {
+        let mut sums = [0i32; 16];
+        // SAFETY: no panel has more than 16 lanes.
+        unsafe { Self::store(total, sums.as_mut_ptr()) };
+        for lane in 0..Self::LANES {
+            // SAFETY: the caller promises `LANES` norms and places.
+            unsafe {
+                let norm = constant.wrapping_add(norms.add(lane).read());
+                out.add(lane).write(norm.wrapping_sub(sums[lane].wrapping_mul(2)));
+            }
+        }
+    }
+
+    /// Packs the first 64 bytes of each of 16 rows at once, which takes 1024 bytes; `false`: not on this path, and nothing
+    /// was written.
+    #[inline(always)]
+    unsafe fn pack_cells(rows: [*const u8; 16], out: *mut u8) -> bool {
+        let _ = (rows, out);
+        false
+    }
+
+    /// Writes which of 16 values are at most `bound`, counted from `first`, and returns how many those are. Up to 16 places
+    /// may be written whatever that is.
+    #[inline(always)]
+    unsafe fn at_most(values: *const i32, bound: i32, first: u32, places: *mut u32) -> usize {
+        // SAFETY: the caller promises 16 values.
+        let values = unsafe { values.cast::<[i32; 16]>().read_unaligned() };
+        if !values.iter().fold(false, |some, &value| some | (value <= bound)) {
+            return 0;
+        }
+        let mut found = 0;
+        for at in 0..16 {
+            // SAFETY: `found <= at`, and the caller promises 16 places.
+            unsafe { places.add(found).write(first + at as u32) };
+            found += usize::from(values[at] <= bound);
+        }
+        found
+    }
 }
 
 /// Both sides and the sums: pointers, strides in elements, counts. With `norms` there, distances are written instead
@@ -81,8 +122,10 @@ pub(crate) struct TileSides {
 
 /// `(sides)`, see [`dots`].
 type TilesFn = unsafe fn(TileSides);
+/// `(values, count, bound, places)`, see [`at_most`].
+type AtMostFn = unsafe fn(*const i32, usize, i32, *mut u32) -> usize;
 /// `(dim, rows, stride, count, packed)`, see [`pack`].
-type PackFn = fn(usize, &[u8], usize, usize, &mut [u8]);
+type PackFn = unsafe fn(usize, &[u8], usize, usize, &mut [u8]);
 
 /// Inner products and squared distances of every vector of one set of `u8` vectors with every one of another.
 ///
@@ -117,6 +160,7 @@ pub struct TileKernel {
     group: usize,
     pack: PackFn,
     tiles: TilesFn,
+    at_most: AtMostFn,
 }
 
 impl TileKernel {
@@ -136,28 +180,60 @@ impl TileKernel {
         Ok(match isa.require()? {
             // 6 x 4 sums, 4 registers of cells and one of the left side, of 32.
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 if has_dot_products() => {
-                Self::of::<x86::Vnni>(isa, dim, entry::vnni::tiles::<x86::Vnni, 6, 4>)
-            }
+            Isa::Avx512 if has_dot_products() => Self::of::<x86::Vnni>(
+                isa,
+                dim,
+                entry::vnni::tiles::<x86::Vnni, 6, 4>,
+                entry::vnni::pack::<x86::Vnni>,
+                entry::vnni::at_most::<x86::Vnni>,
+            ),
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => Self::of::<x86::Avx512>(isa, dim, entry::avx512::tiles::<x86::Avx512, 6, 4>),
+            Isa::Avx512 => Self::of::<x86::Avx512>(
+                isa,
+                dim,
+                entry::avx512::tiles::<x86::Avx512, 6, 4>,
+                entry::avx512::pack::<x86::Avx512>,
+                entry::avx512::at_most::<x86::Avx512>,
+            ),
             // 4 x 2 sums, 2 registers of cells, one of the left side and one of products, of 16.
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => Self::of::<x86::Avx2>(isa, dim, entry::avx2::tiles::<x86::Avx2, 4, 2>),
+            Isa::Avx2 => Self::of::<x86::Avx2>(
+                isa,
+                dim,
+                entry::avx2::tiles::<x86::Avx2, 4, 2>,
+                entry::avx2::pack::<x86::Avx2>,
+                entry::avx2::at_most::<x86::Avx2>,
+            ),
             #[cfg(target_arch = "aarch64")]
-            Isa::Neon if has_dot_products() => {
-                Self::of::<neon::Dot>(isa, dim, entry::dotprod::tiles::<neon::Dot, 6, 4>)
-            }
+            Isa::Neon if has_dot_products() => Self::of::<neon::Dot>(
+                isa,
+                dim,
+                entry::dotprod::tiles::<neon::Dot, 6, 4>,
+                entry::dotprod::pack::<neon::Dot>,
+                entry::dotprod::at_most::<neon::Dot>,
+            ),
             #[cfg(target_arch = "aarch64")]
-            Isa::Neon => Self::of::<neon::Neon>(isa, dim, entry::neon::tiles::<neon::Neon, 4, 2>),
-            Isa::Scalar => Self::of::<scalar::Scalar>(isa, dim, entry::scalar::tiles::<scalar::Scalar, 1, 1>),
+            Isa::Neon => Self::of::<neon::Neon>(
+                isa,
+                dim,
+                entry::neon::tiles::<neon::Neon, 4, 2>,
+                entry::neon::pack::<neon::Neon>,
+                entry::neon::at_most::<neon::Neon>,
+            ),
+            Isa::Scalar => Self::of::<scalar::Scalar>(
+                isa,
+                dim,
+                entry::scalar::tiles::<scalar::Scalar, 1, 1>,
+                entry::scalar::pack::<scalar::Scalar>,
+                entry::scalar::at_most::<scalar::Scalar>,
+            ),
             #[allow(unreachable_patterns)] // the paths of other targets, which `require` refused
             missing => return Err(IsaError::Missing { isa: missing }),
         })
     }
 
-    fn of<P: Panel>(isa: Isa, dim: usize, tiles: TilesFn) -> Self {
-        Self { isa, dim, lanes: P::LANES, group: P::GROUP, pack: pack::<P>, tiles }
+    fn of<P: Panel>(isa: Isa, dim: usize, tiles: TilesFn, pack: PackFn, at_most: AtMostFn) -> Self {
+        Self { isa, dim, lanes: P::LANES, group: P::GROUP, pack, tiles, at_most }
     }
 
     /// Elements per vector.
@@ -191,7 +267,8 @@ impl TileKernel {
     pub fn pack(&self, rows: &[u8], stride: usize, count: usize, packed: &mut [u8]) {
         check_rows(self.dim, self.dim, rows.len(), stride, count);
         assert_eq!(packed.len(), self.packed_bytes(count), "the packed vectors take `packed_bytes`");
-        (self.pack)(self.dim, rows, stride, count, packed);
+        // SAFETY: the CPU has the path: the constructor asked `Isa::require`.
+        unsafe { (self.pack)(self.dim, rows, stride, count, packed) };
     }
 
     /// Σ vᵢ² of each row.
@@ -258,6 +335,22 @@ impl TileKernel {
         self.run(left, left_stride, left_count, packed, right_count, out, out_stride, norms);
     }
 
+    /// Which of `values` are at most `bound`: their places, in order. Returns how many, at the start of `places`; what
+    /// stands behind them is arbitrary.
+    ///
+    /// # Shapes
+    /// `places: [values.len()]`, rounded up to a multiple of 16.
+    /// # Panics
+    /// If `places` is too short.
+    pub fn at_most(&self, values: &[i32], bound: i32, places: &mut [u32]) -> usize {
+        assert!(
+            places.len() >= values.len().next_multiple_of(16),
+            "a place per value, and whole blocks of 16"
+        );
+        // SAFETY: the lengths were just checked, and the CPU has the path, as below.
+        unsafe { (self.at_most)(values.as_ptr(), values.len(), bound, places.as_mut_ptr()) }
+    }
+
     /// Checks every length, then makes the call. `norms` are of as many as the counts say.
     #[allow(clippy::too_many_arguments, reason = "two matrices and their shapes")]
     fn run(
@@ -300,8 +393,38 @@ impl core::fmt::Debug for TileKernel {
     }
 }
 
+/// Writes which of `count` values are at most `bound`, in order, and returns how many.
+///
+/// # Safety
+/// There are `count` values and as many places, rounded up to a multiple of 16; the CPU has the instruction set of `P`.
+#[inline(always)]
+pub(crate) unsafe fn at_most<P: Panel>(
+    values: *const i32,
+    count: usize,
+    bound: i32,
+    places: *mut u32,
+) -> usize {
+    let (whole, mut found) = (count / 16 * 16, 0);
+    for at in (0..whole).step_by(16) {
+        // SAFETY: 16 values from `at` on are there, and 16 places from `found <= at` on.
+        found += unsafe { P::at_most(values.add(at), bound, at as u32, places.add(found)) };
+    }
+    for at in whole..count {
+        // SAFETY: `found <= at < count`.
+        unsafe {
+            places.add(found).write(at as u32);
+            found += usize::from(values.add(at).read() <= bound);
+        }
+    }
+    found
+}
+
 /// Packs `count` rows for `P` (G1). `packed` has whole panels, enough for them.
-fn pack<P: Panel>(dim: usize, rows: &[u8], stride: usize, count: usize, packed: &mut [u8]) {
+///
+/// # Safety
+/// The CPU has the instruction set of `P`.
+#[inline(always)]
+pub(crate) unsafe fn pack<P: Panel>(dim: usize, rows: &[u8], stride: usize, count: usize, packed: &mut [u8]) {
     let (whole, rest) = (dim / P::GROUP, dim % P::GROUP);
     let panel_bytes = dim.div_ceil(P::GROUP) * P::LANES * CELL;
     if panel_bytes == 0 {
@@ -312,11 +435,28 @@ fn pack<P: Panel>(dim: usize, rows: &[u8], stride: usize, count: usize, packed: 
             // Of vectors and dimensions that are not there no sum is looked at.
             cells.fill(0);
         }
-        for lane in 0..P::LANES.min(count - panel * P::LANES) {
+        let present = P::LANES.min(count - panel * P::LANES);
+        let mut done = 0;
+        if (P::LANES, P::GROUP, present) == (16, 4, 16) {
+            // 16 groups of all lanes at a time.
+            while done + 16 <= whole {
+                let mut at = [rows.as_ptr(); 16];
+                for (lane, at) in at.iter_mut().enumerate() {
+                    *at = rows[(panel * 16 + lane) * stride + done * 4..][..64].as_ptr();
+                }
+                let out = cells[done * 16 * CELL..][..1024].as_mut_ptr();
+                // SAFETY: 64 bytes of each row and 1024 of the panel, as just checked; the caller promises the CPU.
+                if !unsafe { P::pack_cells(at, out) } {
+                    break;
+                }
+                done += 16;
+            }
+        }
+        for lane in 0..present {
             let row = &rows[(panel * P::LANES + lane) * stride..][..dim];
-            let mut slots = cells.chunks_exact_mut(CELL).skip(lane).step_by(P::LANES);
-            let groups = row.chunks_exact(P::GROUP);
-            for (group, slot) in groups.zip(slots.by_ref().take(whole)) {
+            let mut slots = cells.chunks_exact_mut(CELL).skip(lane).step_by(P::LANES).skip(done);
+            let groups = row.chunks_exact(P::GROUP).skip(done);
+            for (group, slot) in groups.zip(slots.by_ref().take(whole - done)) {
                 let bytes = match *group {
                     [a, b, c, d] => u32::from_le_bytes([a, b, c, d]),
                     [a, b] => u32::from_le_bytes([a, b, 0, 0]),
@@ -437,26 +577,34 @@ unsafe fn tile<P: Panel, const LEFT: usize, const PANELS: usize>(
         for p in 0..PANELS {
             let vector = (panel + p) * P::LANES;
             let count = P::LANES.min(sides.right_count - vector);
+            // SAFETY: these places are there for this vector and this panel.
+            let out = unsafe { sides.out.add((first + l) * sides.out_stride + vector) };
             let mut sums = [0i32; 16];
-            // SAFETY: no panel has more than 16 lanes.
-            unsafe { P::store(totals[l][p], sums.as_mut_ptr()) };
-            for sum in &mut sums {
-                *sum = sum.wrapping_sub(surplus[l]);
-            }
             if let Some((left_norms, right_norms)) = sides.norms {
                 // SAFETY: there is a norm for each left vector.
                 let norm = unsafe { left_norms.add(first + l).read() };
+                let constant = norm.wrapping_add(surplus[l].wrapping_mul(2));
                 // SAFETY: and for each right one.
-                let norms = unsafe { core::slice::from_raw_parts(right_norms.add(vector), count) };
-                for (sum, &right_norm) in sums.iter_mut().zip(norms) {
-                    *sum = norm.wrapping_add(right_norm).wrapping_sub(sum.wrapping_mul(2));
+                let norms = unsafe { right_norms.add(vector) };
+                if count == P::LANES {
+                    // SAFETY: a whole panel of norms and of places.
+                    unsafe { P::finish(totals[l][p], constant, norms, out) };
+                    continue;
+                }
+                let mut padded = [0i32; 16];
+                // SAFETY: `count` norms, fewer than 16.
+                unsafe { core::ptr::copy_nonoverlapping(norms, padded.as_mut_ptr(), count) };
+                // SAFETY: no panel has more than 16 lanes.
+                unsafe { P::finish(totals[l][p], constant, padded.as_ptr(), sums.as_mut_ptr()) };
+            } else {
+                // SAFETY: no panel has more than 16 lanes.
+                unsafe { P::store(totals[l][p], sums.as_mut_ptr()) };
+                for sum in &mut sums {
+                    *sum = sum.wrapping_sub(surplus[l]);
                 }
             }
             // SAFETY: `count` places are there for this vector and these panels.
-            unsafe {
-                let out = sides.out.add((first + l) * sides.out_stride + vector);
-                core::ptr::copy_nonoverlapping(sums.as_ptr(), out, count);
-            }
+            unsafe { core::ptr::copy_nonoverlapping(sums.as_ptr(), out, count) };
         }
     }
 }

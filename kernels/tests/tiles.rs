@@ -74,6 +74,24 @@ fn every_count_matches() {
 }
 
 #[test]
+fn every_value_up_to_the_bound_is_named_in_order() {
+    let mut numbers = Numbers(33);
+    for count in (0..=50).chain([255, 256, 257]) {
+        let values: Vec<i32> = (0..count).map(|_| (numbers.next() % 80) as i32 - 40).collect();
+        for bound in [i32::MIN, -41, -20, 0, 7, 39, i32::MAX] {
+            let expected: Vec<u32> =
+                (0..).zip(&values).filter(|(_, value)| **value <= bound).map(|(at, _)| at).collect();
+            for isa in available_isas() {
+                let kernel = TileKernel::with_isa(4, isa).unwrap();
+                let mut places = vec![u32::MAX; values.len().next_multiple_of(16)];
+                let found = kernel.at_most(&values, bound, &mut places);
+                assert_eq!(places[..found], expected, "{isa}, {count} values, bound {bound}");
+            }
+        }
+    }
+}
+
+#[test]
 fn the_largest_codes_do_not_overflow() {
     let dim = 33025;
     let rows = vec![255u8; 2 * dim];
