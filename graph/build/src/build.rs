@@ -2,9 +2,9 @@
 //!
 //! 1. *Partition*: rows join the balls of their nearest leaders ([`partition`](crate::partition)).
 //! 2. *Distances*: all pairs inside each leaf are offered to reservoirs ([`leaf`](crate::leaf)).
-//! 3. *Joining*: rows are compared with the neighbors of their neighbors ([`join`](crate::join)). 1 to 3 are done again
-//!    among ever fewer rows ([`near`](crate::near)).
-//! 4. *Selection*: each row chooses among what it met on each scale ([`prune`](crate::prune)).
+//! 3. *Joining*: rows are compared with the neighbors of their neighbors ([`join`](crate::join)).
+//! 4. *Selection*: each row chooses among what it met ([`prune`](crate::prune)). 1 to 4 were done before among ever
+//!    fewer rows ([`sparse`](crate::sparse)), the choices of which are added.
 //! 5. *Linking*: those that a row chose and those that chose it make its list; of too many it chooses again.
 //!
 //! * **P1** Lists depend on codes, parameters and seed alone: reservoirs forget the order of offers (R2), joins read what
@@ -16,15 +16,20 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use orthant_kernels::{IsaError, TileKernel};
 use orthant_quant::Executor;
 
-use crate::grid::Codes;
-use crate::near::{CHUNK, Stage, met, scales};
+use crate::grid::{Codes, stride_of};
+use crate::near::{CHUNK, Near, Stage, met, near_rows};
 use crate::parallel::{Spares, for_each_chunk_mut};
 use crate::prune::{PruneScratch, SLACK_UNIT, choose};
 use crate::reservoir::id_of;
 use crate::reverse::Reverse;
+use crate::sparse::{Sparse, sparse_scales};
 
 /// Most candidates of one list in the last phase; of more, which only rows have that hundreds chose, the nearest.
 const MOST_CANDIDATES: usize = 192;
+
+/// Ranges of rows whose lists are made one range per thread: edges into the others need not be in memory, and are read in
+/// vain.
+const PARTS: usize = 16;
 
 /// What a build may be told. Defaults were chosen on text-384 and sift-128, 100,000 and 200,000 rows, one seed.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -58,7 +63,7 @@ impl Params {
         Self {
             degree,
             own: degree.div_ceil(2),
-            reservoir: 64,
+            reservoir: 48,
             memberships: 5,
             leaf: 3072,
             joins: 1,
@@ -67,6 +72,20 @@ impl Params {
             slack: 1.1,
             seed: 42,
         }
+    }
+}
+
+impl Params {
+    /// Bytes that a build of `rows` rows of `dim` elements takes at its peak, codes included, but for the scratch of its
+    /// threads.
+    pub fn peak_bytes(&self, rows: usize, dim: usize) -> usize {
+        // The code and its norm; the row at each place, the place of each row; the own choices of a third of the rows.
+        let always = stride_of(dim) + 4 + 8 + (8 * self.own + 8) / 3;
+        // Reservoirs and their locks; members of balls, or the neighbors that joins look at.
+        let met = 8 * self.reservoir + 3 + 4 * self.memberships.max(self.breadth);
+        // Edges, some of the way back, lists by place and by row.
+        let linked = 10 * (self.own + self.own / 3) + 8 + 2 * 4 * self.degree;
+        rows * (always + met.max(linked))
     }
 }
 
@@ -88,7 +107,7 @@ pub enum Phase {
 
 /// Who is told how far a build is, and may stop it. Called from several threads.
 pub trait Watch: Sync {
-    /// `done` of `total` units of `phase` are done. The first three phases come once per scale.
+    /// `done` of `total` units of `phase` are done. The first four phases come once per scale.
     fn progress(&self, phase: Phase, done: usize, total: usize) {
         let _ = (phase, done, total);
     }
@@ -181,6 +200,8 @@ impl<'a> Meter<'a> {
 
 /// Neighbor lists of all rows of `codes`: each at most `degree` rows, none twice, not the row itself.
 ///
+/// The codes are put in another order meanwhile, and are as they were in the end, on errors too.
+///
 /// The lists are the same for the same codes and parameters, whatever the executor. Rows without a neighbor may be left
 /// when `degree` is 0 or there is one row; a graph of the lists need not hang together.
 ///
@@ -189,7 +210,7 @@ impl<'a> Meter<'a> {
 /// # Panics
 /// If `leaf` is below 2, if `reservoir` is not in 1..=255, or `memberships` is 0.
 pub fn build(
-    codes: &Codes,
+    codes: &mut Codes,
     params: &Params,
     executor: &dyn Executor,
     watch: &dyn Watch,
@@ -202,75 +223,143 @@ pub fn build(
     let stage = Stage { kernel: &kernel, params, executor, control: &control };
     let cancelled = || if is_cancelled.load(Ordering::Relaxed) { Err(BuildError::Cancelled) } else { Ok(()) };
 
-    let mut scales = scales(codes, stage);
-    cancelled()?;
-    let mut near = scales.remove(0);
-    let sparse = scales;
-    let width = near.width;
     let slack = (params.slack.max(1.0) * SLACK_UNIT as f32) as u64;
-
-    // Each row's choice takes the place of what it met.
-    let mut chosen = vec![0u8; codes.len()];
-    {
-        let meter = control(Phase::Selection, codes.len());
-        let spares = Spares::<(PruneScratch, Vec<u64>, Vec<u64>)>::new();
-        let mut rows: Vec<(&mut [u64], &mut u8)> =
-            near.keys.chunks_exact_mut(width).zip(&mut chosen).collect();
-        for_each_chunk_mut(executor, &mut rows, CHUNK, |chunk, rows| {
-            if !meter.goes_on() {
-                return;
+    let sparse = sparse_scales(codes, slack, stage);
+    cancelled()?;
+    let mut near = near_rows(codes, params.reservoir, stage);
+    let places = near.places();
+    let built = cancelled().and_then(|()| {
+        let own =
+            chosen(codes, std::mem::take(&mut near.keys), (&near, places.as_deref(), &sparse), slack, stage);
+        drop(sparse);
+        cancelled()?;
+        let words = link(codes, &own, slack, stage);
+        cancelled()?;
+        Ok(words)
+    });
+    let (Some(places), Some(order)) = (&places, &near.order) else {
+        return Ok(Lists { degree: params.degree, words: built? });
+    };
+    *codes = codes.rearranged(places, executor);
+    let (by_place, degree) = (built?, params.degree);
+    let mut words = vec![Lists::EMPTY; by_place.len()];
+    for_each_chunk_mut(executor, &mut words, CHUNK * degree.max(1), |chunk, lists| {
+        for (at, list) in lists.chunks_exact_mut(degree).enumerate() {
+            let from = &by_place[places[chunk * CHUNK + at] as usize * degree..][..degree];
+            for (word, &place) in list.iter_mut().zip(from.iter().take_while(|&&place| place != Lists::EMPTY))
+            {
+                *word = order[place as usize];
             }
-            spares.with(|(scratch, candidates, all)| {
-                for (at, (keys, chosen)) in rows.iter_mut().enumerate() {
-                    let row = (chunk * CHUNK + at) as u32;
+        }
+    });
+    Ok(Lists { degree, words })
+}
+
+/// What each row chose, row after row.
+struct Own {
+    starts: Vec<usize>,
+    keys: Vec<u64>,
+}
+
+impl Own {
+    fn of(&self, place: usize) -> &[u64] {
+        &self.keys[self.starts[place]..self.starts[place + 1]]
+    }
+}
+
+/// Each row's choice among what it met, and what it chose on sparse scales. `keys: [rows × reservoir]` by place.
+fn chosen(
+    codes: &Codes,
+    mut keys: Vec<u64>,
+    (near, places, sparse): (&Near, Option<&[u32]>, &[Sparse]),
+    slack: u64,
+    stage: Stage<'_>,
+) -> Own {
+    let Stage { kernel, params, executor, control } = stage;
+    let meter = control(Phase::Selection, codes.len());
+    let width = params.reservoir;
+    let mut chosen = vec![0u8; codes.len()];
+    let spares = Spares::<(PruneScratch, Vec<u64>)>::new();
+    // Each row's choice takes the place of what it met.
+    let mut rows: Vec<(&mut [u64], &mut [u8])> =
+        keys.chunks_mut(width * CHUNK).zip(chosen.chunks_mut(CHUNK)).collect();
+    for_each_chunk_mut(executor, &mut rows, 1, |chunk, rows| {
+        if !meter.goes_on() {
+            return;
+        }
+        spares.with(|(scratch, all)| {
+            for (keys, chosen) in rows.iter_mut() {
+                for (at, (keys, chosen)) in keys.chunks_exact_mut(width).zip(chosen.iter_mut()).enumerate() {
+                    let row = near.row_at((chunk * CHUNK + at) as u32);
                     all.clear();
-                    for met in std::iter::once(met(keys)).chain(sparse.iter().map(|scale| scale.of(row))) {
-                        candidates.clear();
-                        candidates.extend_from_slice(met);
-                        let taken = choose(codes, &kernel, candidates, params.own, slack, scratch);
-                        all.extend_from_slice(&candidates[..taken]);
+                    all.extend_from_slice(met(keys));
+                    let taken = choose(codes, kernel, all, params.own, slack, scratch);
+                    all.truncate(taken);
+                    for key in sparse.iter().flat_map(|scale| scale.of(row)) {
+                        let id = id_of(*key);
+                        let place = places.map_or(id, |places| places[id as usize]);
+                        all.push(key >> 32 << 32 | u64::from(place));
                     }
                     all.sort_unstable();
                     all.dedup();
                     all.truncate(keys.len());
                     keys[..all.len()].copy_from_slice(all);
-                    **chosen = all.len() as u8;
+                    *chosen = all.len() as u8;
                 }
-            });
-            meter.add(rows.len());
+                meter.add(chosen.len());
+            }
         });
+    });
+    drop(rows);
+    let mut starts = Vec::with_capacity(codes.len() + 1);
+    let mut end = 0;
+    starts.push(0);
+    for (place, &chosen) in chosen.iter().enumerate() {
+        keys.copy_within(place * width..place * width + usize::from(chosen), end);
+        end += usize::from(chosen);
+        starts.push(end);
     }
-    drop(sparse);
-    cancelled()?;
+    keys.truncate(end);
+    keys.shrink_to_fit();
+    Own { starts, keys }
+}
 
-    let meter = control(Phase::Linking, codes.len());
-    let own = |row: usize| &near.keys[row * width..][..usize::from(chosen[row])];
-    let reverse = Reverse::of(codes.len(), own, executor);
-    let degree = params.degree;
-    let mut words = vec![Lists::EMPTY; codes.len() * degree];
+/// Lists of those that a row chose and those that chose it, `[rows × degree]` by place, naming places.
+fn link(codes: &Codes, own: &Own, slack: u64, stage: Stage<'_>) -> Vec<u32> {
+    let Stage { kernel, params, executor, control } = stage;
+    let (count, degree) = (codes.len(), params.degree);
+    let meter = control(Phase::Linking, count);
+    let mut words = vec![Lists::EMPTY; count * degree];
     let spares = Spares::<(PruneScratch, Vec<u64>)>::new();
-    for_each_chunk_mut(executor, &mut words, CHUNK * degree.max(1), |chunk, lists| {
+    let per_part = count.div_ceil(PARTS).max(1);
+    for_each_chunk_mut(executor, &mut words, per_part * degree, |part, lists| {
         if !meter.goes_on() {
             return;
         }
-        spares.with(|(scratch, candidates)| {
-            for (at, list) in lists.chunks_exact_mut(degree).enumerate() {
-                let row = chunk * CHUNK + at;
-                candidates.clear();
-                candidates.extend_from_slice(own(row));
-                candidates.extend_from_slice(reverse.to(row));
-                candidates.sort_unstable();
-                candidates.dedup();
-                candidates.truncate(MOST_CANDIDATES);
-                let mut kept = candidates.len();
-                if kept > degree {
-                    kept = choose(codes, &kernel, candidates, degree, slack, scratch);
-                }
-                list.iter_mut().zip(&candidates[..kept]).for_each(|(word, &key)| *word = id_of(key));
+        let first = part * per_part;
+        let reverse = Reverse::of(first..first + lists.len() / degree, count, |place| own.of(place));
+        for (chunk, lists) in lists.chunks_mut(CHUNK * degree).enumerate() {
+            if !meter.goes_on() {
+                return;
             }
-        });
-        meter.add(lists.len() / degree);
+            spares.with(|(scratch, candidates)| {
+                for (at, list) in lists.chunks_exact_mut(degree).enumerate() {
+                    let place = first + chunk * CHUNK + at;
+                    candidates.clear();
+                    candidates.extend_from_slice(own.of(place));
+                    candidates.extend_from_slice(reverse.to(place));
+                    candidates.sort_unstable();
+                    candidates.dedup();
+                    candidates.truncate(MOST_CANDIDATES);
+                    let mut kept = candidates.len();
+                    if kept > degree {
+                        kept = choose(codes, kernel, candidates, degree, slack, scratch);
+                    }
+                    list.iter_mut().zip(&candidates[..kept]).for_each(|(word, &key)| *word = id_of(key));
+                }
+            });
+            meter.add(lists.len() / degree);
+        }
     });
-    cancelled()?;
-    Ok(Lists { degree, words })
+    words
 }

@@ -150,6 +150,11 @@ impl Counted {
     }
 }
 
+/// Bytes from code to code: whole cache lines for all but the smallest rows, so that reading one touches no line too many.
+pub(crate) fn stride_of(dim: usize) -> usize {
+    if dim <= 32 { dim.max(1) } else { dim.next_multiple_of(64) }
+}
+
 /// Coded rows and their squared norms.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Codes {
@@ -174,8 +179,7 @@ impl Codes {
     }
 
     fn zeros(dim: usize, count: usize) -> Self {
-        // Whole cache lines for all but the smallest rows, so that reading one touches no line too many.
-        let stride = if dim <= 32 { dim.max(1) } else { dim.next_multiple_of(64) };
+        let stride = stride_of(dim);
         Self { dim, stride, bytes: vec![0; stride * count], norms: vec![0; count] }
     }
 
@@ -197,6 +201,19 @@ impl Codes {
         let mut subset = Self::zeros(self.dim, ids.len());
         self.gather(ids, &mut subset.bytes, &mut subset.norms);
         subset
+    }
+
+    /// As [`subset`](Self::subset), on the threads of `executor`.
+    pub(crate) fn rearranged(&self, ids: &[u32], executor: &dyn Executor) -> Self {
+        let mut made = Self::zeros(self.dim, ids.len());
+        let stride = made.stride;
+        for_each_chunk_mut(executor, &mut made.bytes, CHUNK * stride, |chunk, bytes| {
+            for (code, &id) in bytes.chunks_exact_mut(stride).zip(&ids[chunk * CHUNK..]) {
+                code.copy_from_slice(self.code(id as usize));
+            }
+        });
+        made.norms.iter_mut().zip(ids).for_each(|(norm, &id)| *norm = self.norms[id as usize]);
+        made
     }
 
     /// Copies codes and norms of `ids`, in order. `bytes: [ids.len() × stride]`, `norms: [ids.len()]`.

@@ -9,6 +9,8 @@
 //!
 //! Cost: `4 · breadth` bytes per row; per group, one gather of the union and one tile.
 
+use std::ops::Range;
+
 use orthant_kernels::TileKernel;
 
 use crate::grid::Codes;
@@ -20,15 +22,29 @@ pub(crate) const GROUP: usize = 16;
 /// What joins reuse.
 #[derive(Default)]
 pub(crate) struct JoinScratch {
+    /// The round in which each row was last seen.
+    seen: Vec<u32>,
+    round: u32,
+    near: Vec<u32>,
     ids: Vec<u32>,
-    group: Vec<u8>,
-    group_norms: Vec<i32>,
     packed: Vec<u8>,
     rows: Vec<u8>,
     norms: Vec<i32>,
     distances: Vec<i32>,
-    turned: Vec<i32>,
     offer: OfferScratch,
+}
+
+impl JoinScratch {
+    /// Starts a round; there are `count` rows.
+    fn begin(&mut self, count: usize) {
+        self.seen.resize(count, 0);
+        self.round = self.round.checked_add(1).unwrap_or_else(|| {
+            self.seen.fill(0);
+            1
+        });
+        self.near.clear();
+        self.ids.clear();
+    }
 }
 
 /// Compares the rows of `group` with the neighbors of all their neighbors. `known: [rows × breadth]`, places without a
@@ -36,40 +52,31 @@ pub(crate) struct JoinScratch {
 pub(crate) fn join(
     codes: &Codes,
     kernel: &TileKernel,
-    group: &[u32],
+    group: Range<u32>,
     (known, breadth): (&[u32], usize),
     reservoirs: &Reservoirs<'_>,
     scratch: &mut JoinScratch,
 ) {
-    let JoinScratch { ids, group: own, group_norms, packed, rows, norms, distances, turned, offer } = scratch;
+    scratch.begin(codes.len());
+    let JoinScratch { seen, round, near, ids, packed, rows, norms, distances, offer } = scratch;
+    let mut is_new = |id: u32| std::mem::replace(&mut seen[id as usize], *round) != *round;
     let of =
         |row: u32| known[row as usize * breadth..][..breadth].iter().copied().filter(|&id| id != u32::MAX);
-    ids.clear();
-    for &row in group {
-        ids.extend(of(row));
-    }
-    ids.sort_unstable();
-    ids.dedup();
-    for place in 0..ids.len() {
-        let id = ids[place];
-        ids.extend(of(id));
-    }
-    ids.sort_unstable();
-    ids.dedup();
-    let stride = codes.stride();
-    own.resize(group.len() * stride, 0);
-    group_norms.resize(group.len(), 0);
-    codes.gather(group, own, group_norms);
-    packed.resize(kernel.packed_bytes(group.len()), 0);
-    kernel.pack(own, stride, group.len(), packed);
+    near.extend(group.clone().flat_map(of).filter(|&id| is_new(id)));
+    ids.extend_from_slice(near);
+    ids.extend(near.iter().flat_map(|&id| of(id)).filter(|&id| is_new(id)));
+    let (stride, count) = (codes.stride(), group.len());
+    let (from, to) = (group.start as usize, group.end as usize);
     rows.resize(ids.len() * stride, 0);
     norms.resize(ids.len(), 0);
     codes.gather(ids, rows, norms);
-    distances.resize(ids.len() * group.len(), 0);
-    kernel.squared_distances(rows, stride, norms, packed, group_norms, distances, group.len());
-    for (at, &row) in group.iter().enumerate() {
-        turned.clear();
-        turned.extend(distances.iter().skip(at).step_by(group.len()));
-        reservoirs.offer(row, Some(row), ids, turned, offer);
+    packed.resize(kernel.packed_bytes(ids.len()), 0);
+    kernel.pack(rows, stride, ids.len(), packed);
+    let width = ids.len().next_multiple_of(16);
+    distances.resize(count * width, 0);
+    let (own, own_norms) = (&codes.bytes()[from * stride..to * stride], &codes.norms()[from..to]);
+    kernel.squared_distances(own, stride, own_norms, packed, norms, distances, width);
+    for (row, distances) in group.zip(distances.chunks_exact(width.max(1))) {
+        reservoirs.offer(kernel, row, Some(row), ids, &distances[..ids.len()], offer);
     }
 }

@@ -34,17 +34,19 @@ pub(crate) fn compare(
     rows.resize(count * stride, 0);
     norms.resize(count, 0);
     packed.resize(kernel.packed_bytes(count), 0);
-    distances.resize(STRIP * count, 0);
+    // Whole cache lines, so that no store goes into two of them more often than it must.
+    let width = count.next_multiple_of(16);
+    distances.resize(STRIP * width, 0);
     codes.gather(members, rows, norms);
     kernel.pack(rows, stride, count, packed);
     for first in (0..count).step_by(STRIP) {
         let strip = STRIP.min(count - first);
         let (left, left_norms) =
             (&rows[first * stride..(first + strip) * stride], &norms[first..first + strip]);
-        let distances = &mut distances[..strip * count];
-        kernel.squared_distances(left, stride, left_norms, packed, norms, distances, count);
-        for (&row, distances) in members[first..].iter().zip(distances.chunks_exact(count)) {
-            reservoirs.offer(row, Some(row), members, distances, offer);
+        let distances = &mut distances[..strip * width];
+        kernel.squared_distances(left, stride, left_norms, packed, norms, distances, width);
+        for (&row, distances) in members[first..].iter().zip(distances.chunks_exact(width)) {
+            reservoirs.offer(kernel, row, Some(row), members, &distances[..count], offer);
         }
     }
 }

@@ -12,6 +12,7 @@ mod prune;
 mod random;
 mod reservoir;
 mod reverse;
+mod sparse;
 
 pub use build::{BuildError, Lists, Params, Phase, Watch, build};
 pub use grid::{Codes, Grid, Rows};

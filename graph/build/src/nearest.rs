@@ -64,7 +64,7 @@ pub fn nearest(
                     ids.len(),
                 );
                 for (point, distances) in distances.chunks_exact(ids.len()).enumerate() {
-                    reservoirs.offer(point as u32, None, ids, distances, offer);
+                    reservoirs.offer(&kernel, point as u32, None, ids, distances, offer);
                 }
             });
         });

@@ -65,9 +65,9 @@ proptest! {
         let values: Vec<f32> =
             random(rows * dim, seed).iter().map(|value| (value * levels as f32).floor() / 3.0).collect();
         let params = small(degree, seed);
-        let lists = build(&codes(&values, dim, &Serial), &params, &Serial, &()).unwrap();
+        let lists = build(&mut codes(&values, dim, &Serial), &params, &Serial, &()).unwrap();
         check(&lists, rows);
-        prop_assert_eq!(build(&codes(&values, dim, &Two), &params, &Two, &()).unwrap(), lists);
+        prop_assert_eq!(build(&mut codes(&values, dim, &Two), &params, &Two, &()).unwrap(), lists);
     }
 }
 
@@ -75,7 +75,7 @@ proptest! {
 fn none_one_two_and_equal_rows() {
     for rows in [0, 1, 2, 3, 2000] {
         let values = vec![0.25; rows * 3];
-        let lists = build(&codes(&values, 3, &Serial), &small(4, 1), &Serial, &()).unwrap();
+        let lists = build(&mut codes(&values, 3, &Serial), &small(4, 1), &Serial, &()).unwrap();
         check(&lists, rows);
         let least = usize::from(rows > 1);
         assert!((0..rows).all(|row| lists.of(row).len() >= least), "{rows} rows: everyone has a neighbor");
@@ -87,7 +87,7 @@ fn the_nearest_row_is_nearly_always_a_neighbor() {
     let (rows, dim) = (3000, 6);
     let values = random(rows * dim, 5);
     let params = Params { leaf: 256, ..Params::new(16) };
-    let lists = build(&codes(&values, dim, &Serial), &params, &Serial, &()).unwrap();
+    let lists = build(&mut codes(&values, dim, &Serial), &params, &Serial, &()).unwrap();
     let row = |at: usize| &values[at * dim..][..dim];
     let apart = |a: usize, b: usize| row(a).iter().zip(row(b)).map(|(x, y)| (x - y).powi(2)).sum::<f32>();
     let found = (0..rows).step_by(7).filter(|&at| {
@@ -143,7 +143,7 @@ fn a_build_stops_in_every_phase() {
     let codes = codes(&values, 4, &Serial);
     let run = |at| {
         let watch = StopAt(at, AtomicBool::new(false), AtomicUsize::new(0));
-        let built = build(&codes, &small(6, 1), &Two, &watch);
+        let built = build(&mut codes.clone(), &small(6, 1), &Two, &watch);
         assert!(watch.2.load(Ordering::Relaxed) > 0);
         built
     };
@@ -151,4 +151,16 @@ fn a_build_stops_in_every_phase() {
         assert_eq!(run(Some(phase)), Err(BuildError::Cancelled), "{phase:?}");
     }
     assert!(run(None).is_ok());
+}
+
+#[test]
+fn codes_are_as_they_were_after_a_build_and_after_a_stop() {
+    let values = random(900 * 4, 4);
+    let codes = codes(&values, 4, &Serial);
+    for at in [None, Some(Phase::Distances), Some(Phase::Linking)] {
+        let watch = StopAt(at, AtomicBool::new(false), AtomicUsize::new(0));
+        let mut arranged = codes.clone();
+        assert_eq!(build(&mut arranged, &small(6, 1), &Two, &watch).is_ok(), at.is_none());
+        assert!(arranged == codes, "stopped at {at:?}");
+    }
 }

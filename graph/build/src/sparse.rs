@@ -1,0 +1,82 @@
+//! Scales: what rows choose among ever fewer rows.
+//!
+//! A graph of nearest neighbors alone is hard to cross: each step is as short as the rows are dense. So every fourth row
+//! is also compared with the other fourth rows, every fourth of those again, and so on: the *scales*. What a row finds on
+//! a sparse scale is what an insert would have found while the graph was small.
+//!
+//! * **A1** Scale 0 has all rows; a row is on scale s + 1 by its own draw, if it is on scale s.
+//!
+//! Cost: a third more than scale 0 alone; `8 · own + 8` bytes per row on a scale are kept.
+
+use crate::build::Phase;
+use crate::grid::Codes;
+use crate::near::{CHUNK, Stage, met, near_rows};
+use crate::parallel::{Spares, for_each_chunk_mut};
+use crate::prune::{PruneScratch, choose};
+use crate::random::mix;
+use crate::reservoir::{NOTHING, id_of};
+
+/// One in so many rows is on the next scale: the sum over all scales is then a third of the first.
+const THINNING: u64 = 4;
+
+/// What the rows of one scale chose.
+pub(crate) struct Sparse {
+    /// The rows of the scale, in order.
+    ids: Vec<u32>,
+    /// Where each of them stands.
+    places: Option<Vec<u32>>,
+    own: usize,
+    /// `[ids.len() × own]` by place, naming rows.
+    keys: Vec<u64>,
+}
+
+impl Sparse {
+    /// What a row chose, nearest first; nothing for a row that is not on the scale.
+    pub(crate) fn of(&self, row: u32) -> &[u64] {
+        let Ok(at) = self.ids.binary_search(&row) else { return &[] };
+        let place = self.places.as_ref().map_or(at, |places| places[at] as usize);
+        met(&self.keys[place * self.own..][..self.own])
+    }
+}
+
+/// The choices of all scales but 0. Incomplete when cancelled.
+pub(crate) fn sparse_scales(codes: &Codes, slack: u64, stage: Stage<'_>) -> Vec<Sparse> {
+    let params = stage.params;
+    let mut scales = Vec::new();
+    let mut ids: Vec<u32> = (0..codes.len() as u32).collect();
+    for scale in 1..=params.scales as u64 {
+        ids.retain(|&id| mix(params.seed ^ mix(u64::from(id)) ^ scale).is_multiple_of(THINNING));
+        if ids.len() < 2 {
+            break;
+        }
+        scales.push(chosen(codes.subset(&ids), ids.clone(), slack, stage));
+    }
+    scales
+}
+
+fn chosen(mut codes: Codes, ids: Vec<u32>, slack: u64, stage: Stage<'_>) -> Sparse {
+    let Stage { kernel, params, executor, control } = stage;
+    let (width, own) = (params.reservoir.div_ceil(2), params.own);
+    let mut near = near_rows(&mut codes, width, stage);
+    let mut keys = vec![NOTHING; ids.len() * own];
+    let met_keys = std::mem::take(&mut near.keys);
+    let meter = control(Phase::Selection, ids.len());
+    let spares = Spares::<(PruneScratch, Vec<u64>)>::new();
+    for_each_chunk_mut(executor, &mut keys, CHUNK * own.max(1), |chunk, keys| {
+        if !meter.goes_on() {
+            return;
+        }
+        spares.with(|(scratch, candidates)| {
+            for (at, keys) in keys.chunks_exact_mut(own).enumerate() {
+                candidates.clear();
+                candidates.extend_from_slice(met(&met_keys[(chunk * CHUNK + at) * width..][..width]));
+                let taken = choose(&codes, kernel, candidates, own, slack, scratch);
+                for (to, &key) in keys.iter_mut().zip(&candidates[..taken]) {
+                    *to = key >> 32 << 32 | u64::from(ids[near.row_at(id_of(key)) as usize]);
+                }
+            }
+        });
+        meter.add(keys.len() / own);
+    });
+    Sparse { places: near.places(), ids, own, keys }
+}
