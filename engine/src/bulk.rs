@@ -1,38 +1,38 @@
 //! Bulk build: all rows into a graph at once, and a look at what came out.
 //!
 //! Rows are read and coded on one grid, `orthant_build` makes the lists of every level, `Graph::from_lists` the graph.
-//! Then a sample is searched: points halfway between a row and a neighbor of it, which are like rows but are none.
+//! Then a sample is searched ([`sample`]). Rows that memory has no room for lie in a file meanwhile ([`spill`]).
 //!
 //! * **K1** The index is the same for the same rows and seed, on any number of threads.
 //! * **K2** An index whose sample falls below the floor is not given out as it is: it is linked anew row by row, or
 //!   refused.
 //! * **K3** Only L2 and the cosine have distances on the grid; rows under other metrics are linked row by row.
 //!
-//! Cost: beside the index, a byte per dimension and about a kilobyte per row until the lists are there.
+//! * **K4** A build that would take more memory than it may is refused before the first row is read.
+//!
+//! Cost: beside the index, a byte per dimension and about 700 bytes per row until the lists are there.
+
+mod memory;
+mod sample;
+mod spill;
+
+use std::path::PathBuf;
 
 use orthant_build::{BuildError as ListsError, Codes, Grid, Lists, Params, Rows, build, nearest};
-use orthant_graph::{Graph, LevelLists, NodeId, Scorer};
+use orthant_graph::{Graph, LevelLists, NodeId};
 use orthant_kernels::Metric;
 use orthant_pool::{CancelToken, PoolError};
 use orthant_quant::Executor;
 use orthant_storage::MemoryOptions;
+use orthant_storage::persist;
 
 use crate::builder::IndexBuilder;
 use crate::ids::RowId;
 use crate::index::{FillError, Index, InsertError};
 use crate::memory::graph_memory;
-use crate::search::SearchParams;
-use crate::space::Margin;
 
-/// Points searched to see what a graph is worth: recall of 10 each is then known to about a point.
-const SAMPLE: usize = 128;
-
-/// Neighbors looked for per point.
-const SAMPLE_K: usize = 10;
-
-/// What is nearest on the grid that is compared again at full precision: the order of rows differs between both by a
-/// place or two (99 of 100 nearest are the same on text-384).
-const SAMPLE_KEPT: usize = 32;
+pub use memory::BulkMemory;
+use sample::Found;
 
 /// What a bulk build is at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -108,20 +108,27 @@ pub enum BelowFloor {
     Refuse,
 }
 
-/// How a bulk build is judged.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// How a bulk build is judged, and what it may take.
+#[derive(Debug, Clone, PartialEq)]
 pub struct BulkOptions {
-    /// The least recall@10 of the sample. 0.95: below it more than half of the queries miss something.
+    /// The least recall@10 of the sample. 0.95: below it more than half of the queries miss something. In any quarter of
+    /// the rows, taken by number, it may be 0.03 less, which is three times what chance makes of it.
     pub floor: f64,
     /// The beam of the sample's searches. 64: what most callers search with.
     pub ef: usize,
     /// What happens below the floor.
     pub below: BelowFloor,
+    /// Bytes that the build may take at its peak, by [`IndexBuilder::bulk_memory`]. `None`: no limit.
+    pub max_memory: Option<usize>,
+    /// Where a file of rows may stand while the build runs and the index lives, should they not fit into
+    /// `max_memory`; it takes `4 · dim` bytes per row, and its name is removed at once where the system lets it. `None`:
+    /// rows stay in memory.
+    pub rows_file: Option<PathBuf>,
 }
 
 impl Default for BulkOptions {
     fn default() -> Self {
-        Self { floor: 0.95, ef: 64, below: BelowFloor::Insert }
+        Self { floor: 0.95, ef: 64, below: BelowFloor::Insert, max_memory: None, rows_file: None }
     }
 }
 
@@ -131,6 +138,10 @@ impl Default for BulkOptions {
 pub struct BulkReport {
     /// recall@10 of the sample; none where nothing was built in bulk.
     pub recall: Option<f64>,
+    /// The same in the quarter of the rows where it is least.
+    pub worst: Option<f64>,
+    /// Whether rows lie in a file.
+    pub on_disk: bool,
     /// Whether the rows were linked one by one in the end.
     pub inserted: bool,
 }
@@ -146,13 +157,35 @@ pub enum BulkError<E> {
     #[error("the build was cancelled")]
     Cancelled,
     /// The graph finds too little.
-    #[error("the graph found {recall:.3} of what is nearest, less than {floor:.3}")]
+    #[error(
+        "the graph found {recall:.3} of what is nearest ({worst:.3} in one quarter of the rows): less than {floor:.3}"
+    )]
     BelowFloor {
         /// What it found.
         recall: f64,
+        /// What it found in the quarter of the rows where that is least.
+        worst: f64,
         /// What it was to find.
         floor: f64,
     },
+    /// The build would take more memory than it may. Nothing was read.
+    #[error(
+        "the build takes about {needed} bytes ({least} with rows on disk), more than the {max} it may take"
+    )]
+    Memory {
+        /// Bytes at its peak.
+        needed: usize,
+        /// Bytes at its peak when rows lie in a file.
+        least: usize,
+        /// Bytes that it may take.
+        max: usize,
+    },
+    /// The file of rows could not be written.
+    #[error("the file of rows could not be written")]
+    WriteRows(#[source] persist::SaveError),
+    /// The file of rows could not be mapped.
+    #[error("the file of rows could not be opened")]
+    OpenRows(#[source] persist::OpenError),
 }
 
 impl<E> From<InsertError> for BulkError<E> {
@@ -243,26 +276,36 @@ impl IndexBuilder {
     ) -> Result<(Index, BulkReport), BulkError<E>> {
         let mut index = self.expected_rows(count).build().map_err(FillError::Build)?;
         index.settle_keys(false)?;
-        let mut buffer = vec![0.0; index.dim];
-        for row in 0..count {
-            if row % READ_CHUNK == 0 {
+        let rows_file = index.place_for_rows(count, options)?;
+        let mut next = |row: usize, out: &mut [f32]| {
+            if row.is_multiple_of(READ_CHUNK) {
                 if watch.is_cancelled() {
                     return Err(BulkError::Cancelled);
                 }
                 watch.progress(BulkPhase::Reading, row, count);
             }
-            read(row, &mut buffer).map_err(|source| FillError::Read { row, source })?;
-            index.check_row(row, &buffer)?;
-            index.append(None, |out| out.copy_from_slice(&buffer))?;
+            read(row, out).map_err(|source| FillError::Read { row, source })?;
+            Ok(index.check_row(row, out)?)
+        };
+        let mut report =
+            BulkReport { recall: None, worst: None, on_disk: rows_file.is_some(), inserted: false };
+        match rows_file {
+            Some(path) => index.rows = index.spill(count, &mut next, path)?,
+            None => {
+                let mut buffer = vec![0.0; index.dim];
+                for row in 0..count {
+                    next(row, &mut buffer)?;
+                    index.append(None, |out| out.copy_from_slice(&buffer))?;
+                }
+            }
         }
         watch.progress(BulkPhase::Reading, count, count);
-        let mut report = BulkReport { recall: None, inserted: false };
         if count > 0 && matches!(index.metric, Metric::L2 | Metric::Cosine) {
-            let (empty, recall) = index.link_in_bulk(options.ef, watch)?;
-            report.recall = Some(recall);
-            if recall < options.floor {
+            let (empty, Found { recall, worst }) = index.link_in_bulk(options.ef, watch)?;
+            (report.recall, report.worst) = (Some(recall), Some(worst));
+            if recall < options.floor || worst < options.floor - sample::CHANCE {
                 if options.below == BelowFloor::Refuse {
-                    return Err(BulkError::BelowFloor { recall, floor: options.floor });
+                    return Err(BulkError::BelowFloor { recall, worst, floor: options.floor });
                 }
                 index.graph = empty;
                 report.inserted = true;
@@ -286,7 +329,7 @@ const READ_CHUNK: usize = 1024;
 
 impl Index {
     /// Makes the graph of all rows; returns the empty one that was there, and the recall of the sample.
-    fn link_in_bulk<E>(&mut self, ef: usize, watch: &dyn BulkWatch) -> Result<(Graph, f64), BulkError<E>> {
+    fn link_in_bulk<E>(&mut self, ef: usize, watch: &dyn BulkWatch) -> Result<(Graph, Found), BulkError<E>> {
         let count = self.rows.len();
         let config = *self.graph.config();
         let threads = Threads::of(self).map_err(InsertError::from)?;
@@ -294,11 +337,11 @@ impl Index {
         let stride = self.rows.layout().stride();
         let rows = Rows { values: self.rows.rows(), stride, count, dim: self.dim };
         let grid = Grid::fit(rows, &threads);
-        let codes = Codes::encode(&grid, rows, &threads);
+        let mut codes = Codes::encode(&grid, rows, &threads);
         watch.progress(BulkPhase::Coding, count, count);
 
         let params = Params { seed: self.seed, ..Params::new(config.m0()) };
-        let lists = build(&codes, &params, &threads, &Passed(watch))?;
+        let lists = build(&mut codes, &params, &threads, &Passed(watch))?;
         let levels: Vec<u8> = (0..count as NodeId).map(|node| self.levels.level(node)).collect();
         let mut upper: Vec<LevelLists> = Vec::new();
         // The scales are there for levels above 0 already.
@@ -306,7 +349,7 @@ impl Index {
         for level in 1..=levels.iter().copied().max().unwrap_or(0) {
             let nodes = (0..count as NodeId).filter(|&node| levels[node as usize] >= level);
             let nodes: Vec<NodeId> = nodes.collect();
-            let mut words = build(&codes.subset(&nodes), &params, &threads, &Passed(watch))?.into_words();
+            let mut words = build(&mut codes.subset(&nodes), &params, &threads, &Passed(watch))?.into_words();
             words
                 .iter_mut()
                 .filter(|word| **word != Lists::EMPTY)
@@ -318,7 +361,7 @@ impl Index {
         let points = self.sample(&lists);
         let sample_rows =
             Rows { values: &points, stride: self.dim, count: points.len() / self.dim, dim: self.dim };
-        let kept = SAMPLE_KEPT.min(count);
+        let kept = sample::KEPT.min(count);
         let truth = nearest(&codes, &Codes::encode(&grid, sample_rows, &threads), kept, &threads)
             .map_err(InsertError::from)?;
         drop(codes);
@@ -330,50 +373,8 @@ impl Index {
         let graph = graph.map_err(InsertError::from)?;
         let empty = std::mem::replace(&mut self.graph, graph);
         watch.progress(BulkPhase::Graph, 1, 1);
-        let recall = self.sample_recall(&points, &truth, ef);
+        let found = self.search_sample(&points, &truth, ef);
         watch.progress(BulkPhase::Check, 2, 2);
-        Ok((empty, recall))
-    }
-
-    /// Points halfway between rows and their last neighbors, `[points × dim]`.
-    fn sample(&self, lists: &Lists) -> Vec<f32> {
-        let count = self.rows.len();
-        let sampled = (0..SAMPLE.min(count)).map(|at| at * count / SAMPLE.min(count));
-        let pairs = sampled.filter_map(|row| Some((row as NodeId, *lists.of(row).last()?)));
-        let mut points = Vec::new();
-        for (a, b) in pairs {
-            if let (Some(a), Some(b)) = (self.rows.row(a), self.rows.row(b)) {
-                let from = points.len();
-                points.extend(a.iter().zip(b).map(|(a, b)| (a + b) * 0.5));
-                if self.metric == Metric::Cosine {
-                    crate::index::normalize(&mut points[from..]);
-                }
-            }
-        }
-        points
-    }
-
-    /// What part of the `SAMPLE_K` nearest of `points` a search finds; `truth` has some more of them each.
-    fn sample_recall(&self, points: &[f32], truth: &[Vec<u32>], ef: usize) -> f64 {
-        let (mut found, mut asked) = (0, 0);
-        let mut searcher = self.searcher();
-        let mut distances = Vec::new();
-        for (point, truth) in points.chunks_exact(self.dim).zip(truth) {
-            distances.clear();
-            distances.resize(truth.len(), 0.0);
-            let scorer = self.space().from(point, Margin::WIDE_SEARCH);
-            scorer.score_batch(truth, &mut distances);
-            distances.sort_unstable_by(f32::total_cmp);
-            let k = SAMPLE_K.min(truth.len());
-            let Some(&bound) = distances.get(k.wrapping_sub(1)) else { continue };
-            asked += k;
-            let Ok(hits) = searcher.search(point, SearchParams::new(k, ef)) else { continue };
-            let nodes: Vec<NodeId> = hits.iter().map(|hit| hit.node).collect();
-            let mut own = vec![0.0; nodes.len()];
-            scorer.score_batch(&nodes, &mut own);
-            // As near as the last is as good as it.
-            found += own.iter().filter(|&&distance| distance <= bound).count();
-        }
-        if asked == 0 { 1.0 } else { found as f64 / asked as f64 }
+        Ok((empty, found))
     }
 }

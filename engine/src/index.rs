@@ -732,7 +732,7 @@ pub(crate) fn check_key(key: &Key) -> Result<(), InsertError> {
     }
 }
 
-fn key_error(refused: KeyRefused) -> InsertError {
+pub(crate) fn key_error(refused: KeyRefused) -> InsertError {
     match refused {
         KeyRefused::TooLong(bytes) => InsertError::KeyTooLong { bytes },
         KeyRefused::Memory(error) => error.into(),

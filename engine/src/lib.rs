@@ -24,7 +24,7 @@ mod space;
 mod speed;
 
 pub use builder::{BuildError, IndexBuilder, MAX_DIM, Quantization, UnknownQuantization};
-pub use bulk::{BelowFloor, BulkError, BulkOptions, BulkPhase, BulkReport, BulkWatch};
+pub use bulk::{BelowFloor, BulkError, BulkMemory, BulkOptions, BulkPhase, BulkReport, BulkWatch};
 pub use flat::{FlatRows, exact};
 pub use gate::{Choice, Trial};
 pub use ids::{Key, KeyRef, RowId};

@@ -148,6 +148,86 @@ fn quantized_indexes_are_trained() {
     }
 }
 
+#[test]
+fn a_build_that_would_take_too_much_reads_nothing() {
+    let never = |_: usize, _: &mut [f32]| -> Result<(), Infallible> { panic!("a row was asked for") };
+    let estimate = Index::builder(64, Metric::L2).bulk_memory(100_000).unwrap();
+    // Rows alone are 25.6 MB.
+    assert!(estimate.in_memory >= estimate.on_disk + 100_000 * 64 * 4, "{estimate:?}");
+    assert!(estimate.on_disk > 100_000 * (64 + 32 * 4), "{estimate:?}");
+    let options = BulkOptions { max_memory: Some(estimate.in_memory - 1), ..BulkOptions::default() };
+    let refused = Index::builder(64, Metric::L2).build_bulk_from(100_000, never, &options, &());
+    let Err(BulkError::Memory { needed, least, max }) = refused else { panic!("it fits") };
+    assert_eq!((needed, least, max), (estimate.in_memory, estimate.on_disk, estimate.in_memory - 1));
+    let folder = tempfile::tempdir().unwrap();
+    let rows_file = Some(folder.path().join("rows"));
+    let options = BulkOptions { max_memory: Some(estimate.on_disk - 1), rows_file, ..options };
+    let refused = Index::builder(64, Metric::L2).build_bulk_from(100_000, never, &options, &());
+    assert!(matches!(refused, Err(BulkError::Memory { .. })));
+}
+
+#[test]
+fn rows_in_a_file_make_the_same_index() {
+    let mut rows = random(1500 * 300, 11);
+    rows[700 * 300..701 * 300].fill(0.0);
+    let folder = tempfile::tempdir().unwrap();
+    let rows_file = folder.path().join("rows");
+    for metric in [Metric::L2, Metric::Cosine, Metric::InnerProduct] {
+        let estimate = Index::builder(300, metric).m(8).bulk_memory(1500).unwrap();
+        let options = BulkOptions {
+            max_memory: Some(estimate.in_memory - 1),
+            rows_file: Some(rows_file.clone()),
+            floor: 0.0,
+            ..BulkOptions::default()
+        };
+        let (index, report) = build(&rows, 300, metric, 1, options).unwrap();
+        assert!(report.on_disk && !rows_file.exists(), "{metric}");
+        let in_memory = build(&rows, 300, metric, 1, BulkOptions { floor: 0.0, ..BulkOptions::default() });
+        let (in_memory, report) = in_memory.unwrap();
+        assert!(!report.on_disk && bytes(&index) == bytes(&in_memory), "{metric}");
+        // It goes on as any other.
+        index.insert_batch(&rows[..300 * 20], None).unwrap();
+        assert!(index.validate().is_ok() && index.remove(&Key::Int(3)), "{metric}");
+    }
+}
+
+#[test]
+fn nothing_is_left_of_a_file_whose_rows_could_not_be_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let read = |row: usize, out: &mut [f32]| {
+        out.fill(row as f32);
+        if row == 77 { Err("the disk is gone") } else { Ok(()) }
+    };
+    let estimate = Index::builder(512, Metric::L2).bulk_memory(500).unwrap();
+    let options = BulkOptions {
+        max_memory: Some(estimate.on_disk),
+        rows_file: Some(folder.path().join("rows")),
+        ..BulkOptions::default()
+    };
+    let failed = Index::builder(512, Metric::L2).build_bulk_from(500, read, &options, &());
+    assert!(matches!(failed, Err(BulkError::Fill(FillError::Read { row: 77, .. }))));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_quarter_of_the_rows_that_is_found_badly_is_told() {
+    // The last quarter has no order that lists could follow; the others lie on a curve.
+    let (count, dim) = (4000, 96);
+    let mut rows: Vec<f32> =
+        (0..count * dim).map(|at| ((at / dim) as f32 * 0.003 * (1 + at % dim % 7) as f32).sin()).collect();
+    let tail = random(count / 4 * dim, 12);
+    rows[count * 3 / 4 * dim..].copy_from_slice(&tail);
+    let options = || BulkOptions { floor: 0.0, ef: 10, ..BulkOptions::default() };
+    let (_, report) = build(&rows, dim, Metric::L2, 2, options()).unwrap();
+    let (recall, worst) = (report.recall.unwrap(), report.worst.unwrap());
+    assert!(worst < recall - 0.05, "{report:?}");
+    // Between both: the whole is good enough, the quarter is not.
+    let floor = (recall + worst + 0.03) / 2.0;
+    let refused =
+        build(&rows, dim, Metric::L2, 2, BulkOptions { floor, below: BelowFloor::Refuse, ..options() });
+    assert!(matches!(refused, Err(BulkError::BelowFloor { .. })));
+}
+
 struct StopAt(BulkPhase, AtomicBool);
 
 impl BulkWatch for StopAt {

@@ -48,6 +48,8 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     /// Build an index from a file of vectors
     Build(BuildArgs),
+    /// Build a sample of a file of vectors in several ways and say what each costs and brings
+    Tune(TuneArgs),
     /// Find the nearest neighbors of queries in an index
     Search(SearchArgs),
     /// Describe an index, check it, or describe this machine
@@ -118,6 +120,10 @@ pub(crate) struct GraphArgs {
     /// Bulk: the least recall@10 at ef 64 of a sample; below it rows are inserted one by one instead
     #[arg(long, value_name = "RECALL", default_value_t = 0.95)]
     pub(crate) floor: f64,
+    /// Bulk: bytes that the build may take at its peak, such as 800M or 2G; rows that do not fit stay in a file beside the
+    /// index meanwhile, and what does not fit then either is refused before it starts
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub(crate) max_memory: Option<usize>,
     /// Say where the time of a bulk build went, on standard error
     #[arg(long)]
     pub(crate) profile: bool,
@@ -201,6 +207,54 @@ pub(crate) struct BuildArgs {
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = from_to(0, 4096))]
     pub(crate) threads: usize,
     /// Print one JSON object on the last line instead of text
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `orthant tune`
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  orthant tune --data base.fbin --metric cosine
+  orthant tune --data base.fbin --queries query.fbin --metric l2 --sample 100000 --target 0.99
+
+Rows are drawn evenly from the file; without --queries some of them are set aside to be searched for, which flatters
+recall a little less than real queries would. QPS is that of one thread. The line marked with a star is the build that
+takes least time among those whose QPS at the target recall is within 3 % of the best.")]
+pub(crate) struct TuneArgs {
+    /// Vectors: .npy .fbin .u8bin .i8bin .ibin .fvecs .bvecs .ivecs
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) data: PathBuf,
+    /// How near two vectors are
+    #[arg(long, value_enum)]
+    pub(crate) metric: MetricName,
+    /// File of queries [default: 500 rows set aside]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) queries: Option<PathBuf>,
+    /// Rows that are built
+    #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = from_to(100, 1 << 31))]
+    pub(crate) sample: usize,
+    /// Neighbors per query
+    #[arg(short, default_value_t = 10, value_parser = from_to(1, 100))]
+    pub(crate) k: usize,
+    /// Values of --ef-construction to try
+    #[arg(long, alias = "efc", value_name = "LIST", value_delimiter = ',', default_values_t = [50, 100, 150, 200])]
+    pub(crate) ef_construction: Vec<usize>,
+    /// Beam width at which builds are compared
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub(crate) ef: usize,
+    /// Recall at which speeds are compared
+    #[arg(long, value_name = "SHARE", default_value_t = 0.95)]
+    pub(crate) target: f64,
+    /// Neighbors per node on the upper levels; level 0 has twice as many
+    #[arg(long, value_name = "M", default_value_t = 16)]
+    pub(crate) m: usize,
+    /// Seed of the level draw
+    #[arg(long, value_name = "N", default_value_t = 42)]
+    pub(crate) seed: u64,
+    /// Threads that build; 0 = one per available core
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = from_to(0, 4096))]
+    pub(crate) threads: usize,
+    /// Print one JSON object on the last line instead of a table
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -342,9 +396,36 @@ fn from_to(least: u64, most: u64) -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(least..=most)
 }
 
+/// A number of bytes, with K, M, G or T for powers of 1024.
+fn size(text: &str) -> Result<usize, String> {
+    let text = text.trim();
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let power = match text[digits.len()..].to_ascii_uppercase().trim_end_matches("IB").trim_end_matches('B') {
+        "" => 0,
+        "K" => 1,
+        "M" => 2,
+        "G" => 3,
+        "T" => 4,
+        _ => return Err("a number of bytes, such as 800M or 2G".to_owned()),
+    };
+    let number: usize = digits.parse().map_err(|_| "a number of bytes, such as 800M or 2G".to_owned())?;
+    number.checked_mul(1 << (10 * power)).ok_or_else(|| "more bytes than there are".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_are_read() {
+        assert_eq!(
+            ["7", "2K", "800M", "2g", "1GiB"].map(size),
+            [7, 2048, 800 << 20, 2 << 30, 1 << 30].map(Ok)
+        );
+        for bad in ["", "G", "-1", "1.5G", "3 apples", "99999999999G"] {
+            assert!(size(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn definitions_are_consistent() {

@@ -3,10 +3,11 @@
 //! * **B1** Time is counted to the phase that reported last; a phase that comes again adds to what it took before.
 
 use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use orthant_engine::{BulkOptions, BulkPhase, BulkWatch, Index, IndexBuilder};
+use orthant_engine::{BulkError, BulkOptions, BulkPhase, BulkWatch, Index, IndexBuilder};
 
 use crate::args::GraphArgs;
 use crate::output;
@@ -18,11 +19,21 @@ pub(crate) fn build<E: std::error::Error + Send + Sync + 'static>(
     count: usize,
     read: impl FnMut(usize, &mut [f32]) -> Result<(), E>,
     graph: &GraphArgs,
+    output: Option<&Path>,
 ) -> anyhow::Result<(Index, f64)> {
     let started = Instant::now();
     let watch = Phases(Mutex::new(State { taken: Vec::new(), now: None }));
-    let options = BulkOptions { floor: graph.floor, ..BulkOptions::default() };
-    let (index, report) = builder.build_bulk_from(count, read, &options, &watch)?;
+    let options = BulkOptions {
+        floor: graph.floor,
+        max_memory: graph.max_memory,
+        rows_file: output.map(rows_file),
+        ..BulkOptions::default()
+    };
+    let built = builder.build_bulk_from(count, read, &options, &watch);
+    let (index, report) = built.map_err(|error| match error {
+        BulkError::Memory { needed, least, max } => over(needed, least, max),
+        error => error.into(),
+    })?;
     let seconds = started.elapsed().as_secs_f64();
     let taken = watch.end();
     let mut to = std::io::stderr().lock();
@@ -34,6 +45,9 @@ pub(crate) fn build<E: std::error::Error + Send + Sync + 'static>(
         };
         let _ = writeln!(to, "rows were inserted one by one: {why}");
     }
+    if report.on_disk {
+        let _ = writeln!(to, "rows were kept in a file: memory has no room for them");
+    }
     if graph.profile {
         let total = taken.iter().map(|(_, time)| time.as_secs_f64()).sum::<f64>().max(1e-9);
         for (phase, time) in taken {
@@ -41,10 +55,29 @@ pub(crate) fn build<E: std::error::Error + Send + Sync + 'static>(
             let _ = writeln!(to, "{name:<10} {:>9}  {:>4.1} %", output::seconds(time), 100.0 * time / total);
         }
         if let Some(recall) = report.recall {
-            let _ = writeln!(to, "recall@10 of the sample at ef {}: {recall:.4}", options.ef);
+            let worst = report.worst.unwrap_or(recall);
+            let _ = writeln!(
+                to,
+                "recall@10 of the sample at ef {}: {recall:.4}; of the quarter of rows where it is least: {worst:.4}",
+                options.ef
+            );
         }
     }
     Ok((index, seconds))
+}
+
+/// The file of rows of an index that is to stand at `output`. Two builds to one place are two processes.
+fn rows_file(output: &Path) -> PathBuf {
+    let mut name = output.as_os_str().to_owned();
+    name.push(format!(".{}.rows", std::process::id()));
+    name.into()
+}
+
+/// An error with sizes that people read.
+fn over(needed: usize, least: usize, max: usize) -> anyhow::Error {
+    let [needed, least, max] = [needed, least, max].map(|bytes| output::bytes(bytes as u64));
+    anyhow::anyhow!("the build takes about {needed} at its peak, {least} with rows on disk: more than {max}")
+        .context(format!("--max-memory {max} is too little"))
 }
 
 struct State {

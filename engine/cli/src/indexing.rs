@@ -33,12 +33,13 @@ impl From<QuantizationName> for Quantization {
 }
 
 /// Builds an index over `count` rows that `read` fills in one by one, with a progress bar. Row `i`
-/// becomes node `i` under key `i`. Returns the seconds it took as well.
+/// becomes node `i` under key `i`. `output` is where the index will be saved. Returns the seconds it took as well.
 pub(crate) fn build<E: std::error::Error + Send + Sync + 'static>(
     (count, dim, metric): (usize, usize, Metric),
     read: impl FnMut(usize, &mut [f32]) -> Result<(), E>,
     graph: &GraphArgs,
     (threads, cores): (usize, Option<Vec<usize>>),
+    output: Option<&Path>,
 ) -> anyhow::Result<(Index, f64)> {
     let builder = IndexBuilder::new(dim, metric)
         .m(graph.m)
@@ -50,7 +51,10 @@ pub(crate) fn build<E: std::error::Error + Send + Sync + 'static>(
         .block_bits(graph.block_bits)
         .target_recall(graph.target_recall);
     if graph.method == MethodName::Bulk {
-        return crate::bulk::build(builder, count, read, graph);
+        return crate::bulk::build(builder, count, read, graph, output);
+    }
+    if graph.max_memory.is_some() {
+        bail!("--max-memory is for --method bulk: what inserting takes is not told before");
     }
     let progress = Progress::start("building", count);
     let index = builder.build_from(count, read, &|done| progress.set(done))?;

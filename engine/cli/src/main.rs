@@ -40,6 +40,7 @@ fn main() -> ExitCode {
     let outcome = std::panic::catch_unwind(|| match &line.command {
         Command::Demo(args) => demo::run(args),
         Command::Build(args) => commands::build::run(args),
+        Command::Tune(args) => commands::tune::run(args),
         Command::Search(args) => commands::search::run(args),
         Command::Info(args) => commands::info::run(args),
         Command::Exact(args) => commands::exact::run(args),

@@ -78,13 +78,15 @@ impl Progress {
         let slot = elapsed.as_secs() / LOG_EVERY;
         if slot > 0 && self.logged.fetch_max(slot, Ordering::Relaxed) < slot {
             let rate = output::rate(done as usize, elapsed.as_secs_f64());
+            let left = elapsed.as_secs_f64() * self.total.saturating_sub(done) as f64 / done.max(1) as f64;
             // A closed standard error leaves nobody to tell.
             let _ = writeln!(
                 std::io::stderr(),
-                "{}: {} of {}, {rate}/s",
+                "{}: {} of {}, {rate}/s, {} left",
                 self.label,
                 output::count(done),
-                output::count(self.total)
+                output::count(self.total),
+                output::seconds(left)
             );
         }
     }

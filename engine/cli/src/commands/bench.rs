@@ -191,7 +191,13 @@ fn build(
     let has_peak = machine::reset_peak();
     let (index, build_s) = {
         let shape = (base.rows(), base.dim(), metric);
-        indexing::build(shape, indexing::from_slice(base.values()), &args.graph, (args.build_threads, cores))?
+        indexing::build(
+            shape,
+            indexing::from_slice(base.values()),
+            &args.graph,
+            (args.build_threads, cores),
+            None,
+        )?
     };
     let grown = |now: Option<u64>| Some(now?.saturating_sub(before?));
     let peak = if has_peak { grown(machine::peak_bytes()) } else { None };

@@ -16,7 +16,8 @@ pub(crate) fn run(args: &BuildArgs) -> anyhow::Result<()> {
     let data = vectors::open(&args.data)?;
     let (n, dim, metric) = (data.rows(), data.dim(), Metric::from(args.metric));
     let read = |row: usize, out: &mut [f32]| data.read_row(row, out);
-    let (index, build_s) = indexing::build((n, dim, metric), read, &args.graph, (args.threads, None))?;
+    let (index, build_s) =
+        indexing::build((n, dim, metric), read, &args.graph, (args.threads, None), Some(&args.output))?;
     let started = std::time::Instant::now();
     index.save(&args.output).context("the index was not saved")?;
     let save_s = started.elapsed().as_secs_f64();

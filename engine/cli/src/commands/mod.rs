@@ -7,3 +7,4 @@ pub(crate) mod db;
 pub(crate) mod exact;
 pub(crate) mod info;
 pub(crate) mod search;
+pub(crate) mod tune;

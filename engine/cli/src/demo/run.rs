@@ -271,7 +271,7 @@ impl Stage<'_> {
     ) -> anyhow::Result<(Index, f64)> {
         let graph = &self.args.graph;
         let (index, build_s) =
-            indexing::build((n, self.dim, self.metric), read, graph, (self.args.threads, None))?;
+            indexing::build((n, self.dim, self.metric), read, graph, (self.args.threads, None), None)?;
         self.output.line(format_args!(
             "  built     {} in {}: {} vec/s ({}, M {}, ef_construction {})",
             plural(n, "vector", "vectors"),
