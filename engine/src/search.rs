@@ -305,9 +305,9 @@ impl Index {
     }
 
     /// A search by whole rows, or by their codes.
-    fn search_in_rows(
+    fn search_in_rows<W: Walk>(
         &self,
-        walk: &impl Walk,
+        walk: &W,
         params: SearchParams,
         space: RowSpace<'_>,
         scratch: &mut SearchScratch,
@@ -317,6 +317,7 @@ impl Index {
             None => {
                 let margin = if ef >= 2 * params.k { Margin::WIDE_SEARCH } else { Margin::NARROW_SEARCH };
                 let scorer = space.from(&scratch.query, margin);
+                let scorer = if W::IS_SCAN { scorer.for_scan() } else { scorer };
                 let found = walk.search(self, &scorer, params.k, ef, &mut scratch.graph);
                 let hit =
                     |found: &Neighbor| Hit { node: found.node, generation: 0, distance: found.distance };

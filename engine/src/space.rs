@@ -30,6 +30,10 @@ use crate::blocks::Blocks;
 /// Below this dimension a row is at most 12 cache lines, and a second look costs what it saves.
 const SCREEN_FROM_DIM: usize = 192;
 
+/// The same for rows that are all compared, without a graph: nearly all of them lie beyond the bound, so that from 6 cache lines
+/// on a second look at the others is worth it.
+const SCREEN_SCAN_FROM_DIM: usize = 96;
+
 /// Rows from which a share is learned at the least: the standard deviation of 32 samples is right to
 /// about an eighth.
 const LEARN_ROWS: u32 = 32;
@@ -58,6 +62,8 @@ pub(crate) struct RowKernels {
     whole: Kernel,
     /// First part, second part.
     parts: Option<(Kernel, Kernel)>,
+    /// The same, for scans alone.
+    scan_parts: Option<(Kernel, Kernel)>,
     /// What the codes of the rows are compared by.
     code_metric: Metric,
 }
@@ -72,12 +78,14 @@ impl RowKernels {
         // A third: among the fastest of cuts from 1/6 to 1/2, tried on one 384-d text set on a noisy machine.
         // On a cache line, so that the first part does not touch those of the second.
         let cut = (dim / 3).next_multiple_of(16);
-        let parts = if inner == Metric::InnerProduct || dim < SCREEN_FROM_DIM {
-            None
-        } else {
-            Some((Kernel::new(inner, cut)?, Kernel::new(inner, dim - cut)?))
+        let parts_from = |least: usize| -> Result<_, IsaError> {
+            if inner == Metric::InnerProduct || dim < least {
+                return Ok(None);
+            }
+            Ok(Some((Kernel::new(inner, cut)?, Kernel::new(inner, dim - cut)?)))
         };
-        Ok(Self { metric, whole, parts, code_metric })
+        let (parts, scan_parts) = (parts_from(SCREEN_FROM_DIM)?, parts_from(SCREEN_SCAN_FROM_DIM)?);
+        Ok(Self { metric, whole, parts, scan_parts, code_metric })
     }
 
     /// The kernel of whole rows.
@@ -115,7 +123,7 @@ impl<'a> RowSpace<'a> {
     /// Distances from a query of the index's dimension.
     pub(crate) fn from(self, query: &'a [f32], margin: Margin) -> RowScorer<'a> {
         assert_eq!(query.len(), self.kernels.whole.dim(), "a query has the dimension of the index");
-        RowScorer { space: self, query, share: Cell::default(), margin }
+        RowScorer { space: self, query, parts: self.kernels.parts.as_ref(), share: Cell::default(), margin }
     }
 
     /// Whether distances must be computed from inner products because of zero rows.
@@ -129,6 +137,8 @@ impl<'a> RowSpace<'a> {
 pub(crate) struct RowScorer<'a> {
     space: RowSpace<'a>,
     query: &'a [f32],
+    /// What rows are screened by.
+    parts: Option<&'a (Kernel, Kernel)>,
     share: Cell<Share>,
     margin: Margin,
 }
@@ -160,6 +170,13 @@ impl Share {
         let mean = self.sum / self.rows as f32;
         let variance = (self.squares / self.rows as f32 - mean * mean).max(0.0);
         (mean + margin.0 * variance.sqrt()).min(1.0)
+    }
+}
+
+impl<'a> RowScorer<'a> {
+    /// The same distances for a scan, most of whose rows lie beyond the bound.
+    pub(crate) fn for_scan(self) -> Self {
+        Self { parts: self.space.kernels.scan_parts.as_ref(), ..self }
     }
 }
 
@@ -230,7 +247,7 @@ impl Scorer for RowScorer<'_> {
 
     #[inline(always)]
     fn score_near(&self, ids: &[NodeId], bound: f32, out: &mut [f32]) {
-        match &self.space.kernels.parts {
+        match self.parts {
             Some(parts) if !self.space.is_by_product() => {
                 for (ids, out) in ids.chunks(BATCH).zip(out.chunks_mut(BATCH)) {
                     self.score_in_parts(parts, ids, bound, out);
@@ -264,7 +281,8 @@ impl<'s> Space for RowSpace<'s> {
     fn scorer(&self, id: NodeId) -> RowScorer<'_> {
         // SAFETY: P1.
         let query = unsafe { self.rows.row_unchecked(id) };
-        RowScorer { space: *self, query, share: Cell::default(), margin: Margin::INSERT }
+        let parts = self.kernels.parts.as_ref();
+        RowScorer { space: *self, query, parts, share: Cell::default(), margin: Margin::INSERT }
     }
 
     fn payload_bytes(&self) -> usize {

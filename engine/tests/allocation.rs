@@ -47,7 +47,8 @@ fn a_warm_search_allocates_nothing() {
             for query in queries.chunks_exact(dim) {
                 for ef in [64, 10] {
                     searcher.search(query, SearchParams::new(10, ef)).unwrap();
-                    for mode in [FilterMode::Plain, FilterMode::Pool, FilterMode::TwoHop] {
+                    for mode in [FilterMode::Plain, FilterMode::Pool, FilterMode::OneHop, FilterMode::TwoHop]
+                    {
                         let params = SearchParams::new(10, ef);
                         searcher.search_filtered(query, params, mode, |node| node % 9 == 0).unwrap();
                         searcher.search_filtered(query, params, mode, |node| node % 999 == 0).unwrap();

@@ -1,11 +1,13 @@
 //! Searching among the nodes that a predicate lets pass.
 //!
-//! Three ways, of which the caller chooses one by how many nodes pass (the crate's README has figures):
+//! Four ways, of which the caller chooses one by how many nodes pass (the crate's README has figures):
 //!
 //! * [`FilterMode::Plain`] searches as if there were no filter and drops what fails. The beam counts all
 //!   nodes: right when about half of them or more pass.
 //! * [`FilterMode::Pool`] counts only nodes that pass; all may route. It expands whatever lies nearer than the
 //!   `ef`-th passing node, about `ef` / selectivity nodes.
+//! * [`FilterMode::OneHop`] expands nodes that pass; those that fail are looked through as below only where a list
+//!   has few that pass. What lies nearer than anything that passes is hardly walked.
 //! * [`FilterMode::TwoHop`] expands nodes that pass and looks through the neighbors that fail at *their*
 //!   neighbors, so that mostly passing nodes are compared (ACORN-1: Patel, Kraft, Guestrin and Zaharia 2024,
 //!   section 5). The two nearest of those that fail are expanded as well, as bridges, where a hop has not met a
@@ -42,6 +44,8 @@ pub enum FilterMode {
     Plain,
     /// `ef` nodes that pass are searched for; all may route.
     Pool,
+    /// As `TwoHop`, but over one that fails only from nodes with few passing neighbors.
+    OneHop,
     /// As `Pool`, but going from passing node to passing node over at most one that fails.
     TwoHop,
 }
@@ -142,8 +146,10 @@ impl Graph {
             budget: budget.unwrap_or(scan_cost),
             guard: &guard,
         };
+        let m0 = self.config.m0();
         let is_done = match mode {
-            FilterMode::TwoHop => walk.two_hop(start, ef),
+            FilterMode::OneHop => walk.hops(start, ef, Hops::one(m0, ef)),
+            FilterMode::TwoHop => walk.hops(start, ef, Hops::two(m0, ef)),
             _ => walk.pool(start, ef),
         };
         let score = |node| passes(node).then(|| scorer.score(node));
@@ -154,6 +160,42 @@ impl Graph {
             self.scan(scorer, ef, &counts, scratch);
             self.take_found(changes, score, scratch);
         }
+        &scratch.found
+    }
+
+    /// The `ef` nearest of `nodes`, which name each node once: nearest first, equal distances by id. All of them are compared,
+    /// as far as the scorer has to (see [`Scorer::score_near`]); numbers that name no node, or a removed one, are passed over.
+    pub fn search_among<'s, S: Scorer>(
+        &self,
+        scorer: &S,
+        ef: usize,
+        nodes: &[NodeId],
+        scratch: &'s mut Scratch,
+    ) -> &'s [Neighbor] {
+        let _guard = crossbeam_epoch::pin();
+        let changes = self.slots.changes();
+        let bound = self.node_bound();
+        let is_there = |node: NodeId| {
+            (node as usize) < bound && self.slots.state(node) & (PRESENT | TOMBSTONE) == PRESENT
+        };
+        let Scratch { beam, batch, .. } = &mut *scratch;
+        beam.reset(ef.max(1));
+        batch.ensure(SCAN);
+        for nodes in nodes.chunks(SCAN) {
+            let mut count = 0;
+            for &node in nodes {
+                batch.ids[count] = node;
+                count += usize::from(is_there(node));
+            }
+            scorer.score_near(&batch.ids[..count], beam.bound(), &mut batch.distances[..count]);
+            for (&id, &distance) in batch.ids.iter().zip(&batch.distances[..count]) {
+                if beam.takes(distance) {
+                    beam.offer(distance, id);
+                }
+            }
+        }
+        // Of a row that was exchanged meanwhile the old place was asked for: it is shown, or nothing is.
+        self.take_found(changes, |_| None, scratch);
         &scratch.found
     }
 
@@ -201,6 +243,31 @@ impl Graph {
             }
         }
         flush(batch, count);
+    }
+}
+
+/// How far a walk over passing nodes looks beyond them.
+#[derive(Debug, Clone, Copy)]
+struct Hops {
+    /// A list with so many neighbors that pass is not looked through further, new or not; `None`: whatever passes was met before.
+    dense: Option<usize>,
+    /// So many new ones that pass are enough from one list.
+    enough: usize,
+    /// Nodes that fail that may be expanded.
+    bridges: usize,
+}
+
+impl Hops {
+    /// A quarter of a list that passes keeps the passing nodes in one piece; where fewer do, as many are looked for. Bridges
+    /// are for the start: an eighth of the beam.
+    fn one(m0: usize, ef: usize) -> Self {
+        Self { dense: Some(m0 / 4), enough: m0 / 4, bridges: ef.div_ceil(8) }
+    }
+
+    /// Bridges lead through places where nothing passes. As many as a search of this width expands nodes are enough to get near;
+    /// more would walk about where the query is, but nothing that passes.
+    fn two(m0: usize, ef: usize) -> Self {
+        Self { dense: None, enough: m0, bridges: ef }
     }
 }
 
@@ -280,7 +347,7 @@ impl<S: Scorer, P: Fn(NodeId) -> bool> Walk<'_, S, P> {
     }
 
     /// Whether the search ended within its budget.
-    fn two_hop(&mut self, start: NodeId, ef: usize) -> bool {
+    fn hops(&mut self, start: NodeId, ef: usize, hops: Hops) -> bool {
         self.begin(start, ef);
         let mut count = 0;
         for place in 0..self.own.seeds.len() {
@@ -288,10 +355,8 @@ impl<S: Scorer, P: Fn(NodeId) -> bool> Walk<'_, S, P> {
             count += usize::from(self.own.seen.insert(self.own.seeds[place]));
         }
         self.score(count, |walk, node, distance| walk.meet(node, distance));
-        // Bridges lead through places where nothing passes. As many as a search of this width expands nodes
-        // are enough to get near; more would walk about where the query is, but nothing that passes.
-        let mut bridges_left = ef;
-        let enough = self.graph.config.m0();
+        let mut bridges_left = hops.bridges;
+        let enough = hops.enough;
         while let Some((node, is_bridge)) = self.next() {
             if is_bridge {
                 if bridges_left == 0 {
@@ -300,23 +365,28 @@ impl<S: Scorer, P: Fn(NodeId) -> bool> Walk<'_, S, P> {
                 bridges_left -= 1;
             }
             self.own.failing.clear();
-            let (mut count, mut lists) = (0, 1);
+            let (mut count, mut lists, mut passing) = (0, 1, 0);
             for &word in self.graph.words(node, 0, self.guard) {
                 if word == EMPTY {
                     break;
                 }
                 let id = node_of(word);
+                let passes = hops.dense.is_some() && (self.passes)(id);
+                passing += usize::from(passes);
                 if !self.own.seen.insert(id) {
                     continue;
                 }
-                if (self.passes)(id) {
+                if passes || hops.dense.is_none() && (self.passes)(id) {
                     self.batch.ids[count] = id;
                     count += 1;
                 } else {
-                    self.graph.prefetch_list(id, 0);
                     self.own.failing.push(id);
                 }
             }
+            if hops.dense.is_some_and(|dense| passing >= dense) {
+                self.own.failing.clear();
+            }
+            self.own.failing.iter().for_each(|&id| self.graph.prefetch_list(id, 0));
             for place in 0..self.own.failing.len() {
                 if count >= enough {
                     break;

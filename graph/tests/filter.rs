@@ -6,7 +6,7 @@ use orthant_graph::{FilterMode, Graph, NodeId, Scratch};
 mod support;
 use support::{Rows, build, empty};
 
-const MODES: [FilterMode; 3] = [FilterMode::Plain, FilterMode::Pool, FilterMode::TwoHop];
+const MODES: [FilterMode; 4] = [FilterMode::Plain, FilterMode::Pool, FilterMode::OneHop, FilterMode::TwoHop];
 const COUNT: usize = 12_000;
 const CLUSTERS: usize = 48;
 const DIM: usize = 16;
@@ -141,6 +141,8 @@ fn the_walks_alone_find_their_way() {
     for (share, mode, ef, floor) in [
         (0.5, FilterMode::Pool, 64, 0.97),
         (0.1, FilterMode::Pool, 64, 0.97),
+        (0.5, FilterMode::OneHop, 64, 0.95),
+        (0.2, FilterMode::OneHop, 64, 0.95),
         (0.5, FilterMode::TwoHop, 64, 0.95),
         (0.1, FilterMode::TwoHop, 64, 0.95),
         (0.05, FilterMode::TwoHop, 64, 0.95),
