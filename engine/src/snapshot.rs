@@ -29,6 +29,8 @@ use crate::ids::KeyRef;
 use crate::index::{Index, Workers};
 use crate::keys::{CompactKeys, KeyMode, Keys, SavedKeys};
 use crate::memory::boxed;
+use crate::packed::{Coding, Packer};
+use crate::rowless::{self, Form, Rows};
 use crate::space::RowKernels;
 
 /// The kind of file an index is.
@@ -158,6 +160,14 @@ pub enum OpenError {
         /// The row.
         row: u32,
     },
+    /// A packed section does not unpack to what the header calls for.
+    #[error("{}: section {section} is damaged", path.display())]
+    Packed {
+        /// The file.
+        path: PathBuf,
+        /// The section.
+        section: persist::Tag,
+    },
     /// The quantizer's section is no quantizer.
     #[error("{}: damaged quantizer", path.display())]
     Quantizer {
@@ -209,10 +219,18 @@ impl Index {
     /// # Errors
     /// [`SaveError`]; the old file, if any, is untouched then.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), SaveError> {
-        let path = path.as_ref();
+        self.save_as(path.as_ref(), Form::Whole)
+    }
+
+    /// Writes a file of either form.
+    pub(crate) fn save_as(&self, path: &Path, form: Form) -> Result<(), SaveError> {
         let busy = || SaveError::Busy { path: path.to_path_buf() };
         let before = self.writes.quiet().ok_or_else(busy)?;
-        let mut writer = FileWriter::create(path, KIND, FORMAT_VERSION)?;
+        let mut writer = match form {
+            Form::Whole => FileWriter::create(path, KIND, FORMAT_VERSION)?,
+            Form::Rowless => FileWriter::create(path, rowless::KIND, rowless::ROWLESS_VERSION)?,
+        };
+        let is_whole = form == Form::Whole;
         self.settle_graph().map_err(|source| SaveError::Graph { path: path.to_path_buf(), source })?;
         let graph = self.graph.dense();
         // Should a write begin now, the file is not kept, and under the pin nothing that is live here is overwritten.
@@ -222,10 +240,14 @@ impl Index {
         let keys = unsafe { self.keys.compact(&nodes) };
         let head = self.head(graph.state(), &nodes, &keys);
         writer.write_section(HEAD, bytemuck::bytes_of(&head))?;
-        writer.section(ROWS, |out| self.write_rows(&nodes, out))?;
-        writer.write_section(KEY_KINDS, &keys.kinds)?;
-        if !keys.words.is_empty() {
-            writer.write_section(KEY_WORDS, bytemuck::cast_slice(&keys.words))?;
+        if is_whole {
+            writer.section(ROWS, |out| self.write_rows(&nodes, out))?;
+            writer.write_section(KEY_KINDS, &keys.kinds)?;
+            if !keys.words.is_empty() {
+                writer.write_section(KEY_WORDS, bytemuck::cast_slice(&keys.words))?;
+            }
+        } else {
+            write_packed_keys(&mut writer, &keys)?;
         }
         if self.keys.mode() == KeyMode::Given {
             writer.section(KEY_TEXTS, |out| self.write_texts(&nodes, out))?;
@@ -233,7 +255,17 @@ impl Index {
             writer.write_section(NEXT_NUMBER, &self.keys.next_number().to_le_bytes())?;
         }
         for table in Table::ALL {
-            writer.section(table_tag(table), |out| graph.write_table(table, out))?;
+            let coding = table_coding(table, self.graph.config());
+            match coding.filter(|_| !is_whole) {
+                None if is_whole => writer.section(table_tag(table), |out| graph.write_table(table, out))?,
+                // The numbers from 1 on.
+                None => {}
+                Some(coding) => writer.section(table_tag(table), |out| {
+                    let mut packer = Packer::new(out, coding);
+                    graph.write_table(table, &mut packer)?;
+                    packer.finish()
+                })?,
+            }
         }
         if let Some(codes) = &self.codes {
             writer.write_section(SQ8, &codes.quantizer.to_bytes())?;
@@ -328,30 +360,87 @@ impl Index {
     /// [`OpenError`].
     pub fn open(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Self, OpenError> {
         let file = MappedFile::open(path.as_ref(), KIND, FORMAT_VERSION, options.verify)?;
-        Opening { file, options }.index()
+        Opening { file, options, form: Form::Whole }.index(None)
     }
+}
+
+/// Bytes of a list of at most `limit` ids.
+fn list_bytes(limit: usize) -> u64 {
+    limit.next_multiple_of(16) as u64 * 4
+}
+
+/// Bytes of a list on level 0 with what it carries.
+fn base_bytes(config: &GraphConfig) -> u64 {
+    list_bytes(config.m0()) + config.payload_bytes().next_multiple_of(64) as u64
+}
+
+/// How a table is packed; `None` for those that are the numbers from 1 on.
+fn table_coding(table: Table, config: &GraphConfig) -> Option<Coding> {
+    match table {
+        Table::Heads | Table::UpperHeads => None,
+        Table::Blocks => Some(Coding::Lists(base_bytes(config) as usize / 4)),
+        Table::UpperBlocks => Some(Coding::Lists(list_bytes(config.m()) as usize / 4)),
+        Table::Towers | Table::Anchors => Some(Coding::Sparse),
+    }
+}
+
+fn write_packed_keys(writer: &mut FileWriter, keys: &CompactKeys) -> Result<(), persist::SaveError> {
+    let mut put = |tag, words: &mut dyn Iterator<Item = u32>| {
+        writer.section(tag, |out| {
+            let mut packer = Packer::new(out, Coding::Steps);
+            for word in words {
+                packer.write_all(&word.to_le_bytes())?;
+            }
+            packer.finish()
+        })
+    };
+    put(KEY_KINDS, &mut keys.kinds.iter().map(|&kind| u32::from(kind)))?;
+    if keys.words.is_empty() {
+        return Ok(());
+    }
+    let low = keys.words.iter().map(|&word| word as u32);
+    put(KEY_WORDS, &mut low.chain(keys.words.iter().map(|&word| (word >> 32) as u32)))
 }
 
 /// A file on its way to an index.
-struct Opening<'a> {
-    file: MappedFile,
-    options: &'a OpenOptions,
+pub(crate) struct Opening<'a> {
+    pub(crate) file: MappedFile,
+    pub(crate) options: &'a OpenOptions,
+    pub(crate) form: Form,
 }
 
 impl Opening<'_> {
-    fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.file.path().to_path_buf()
     }
 
-    fn index(&self) -> Result<Index, OpenError> {
+    /// The index, with rows from elsewhere for a file without.
+    pub(crate) fn index(&self, source: Option<Rows<'_>>) -> Result<Index, OpenError> {
         let head = self.head()?;
         let mut config = self.config(&head)?;
         let (dim, rows) = (head.dim as usize, head.rows as usize);
         let metric = Metric::ALL[head.metric as usize];
         let layout = RowLayout::with_stride(dim, head.stride as usize);
-        let row_region = self.region(ROWS, rows as u64 * u64::from(head.stride) * 4)?;
-        let arena = RowArena::from_region(layout, row_region, head.rows)
-            .map_err(|source| OpenError::Rows { path: self.path(), source })?;
+        let keys = self.keys(&head)?;
+        let no_rows = |source| OpenError::Rows { path: self.path(), source };
+        let mut has_zero_row = head.flags & FLAG_ZERO_ROW != 0;
+        let arena = match source {
+            None => {
+                let row_region = self.region(ROWS, rows as u64 * u64::from(head.stride) * 4)?;
+                RowArena::from_region(layout, row_region, head.rows).map_err(no_rows)?
+            }
+            Some(source) => {
+                if source.dim != dim {
+                    return Err(OpenError::Head { path: self.path(), field: "dim", value: dim as u64 });
+                }
+                let place = (layout, head.rows);
+                let is_unit = metric == Metric::Cosine;
+                let rows = source.arena(place, is_unit, &keys, &self.options.memory);
+                let (arena, has_zero) = rows.map_err(no_rows)?;
+                has_zero_row |= has_zero;
+                arena
+            }
+        };
         let has_codes = self.file.bytes(SQ8).is_some();
         let blocks = self.blocks(&head)?;
         if let Some(blocks) = &blocks {
@@ -363,12 +452,12 @@ impl Opening<'_> {
             dim,
             metric,
             kernels: RowKernels::new(metric, dim)?,
-            has_zero_row: (head.flags & FLAG_ZERO_ROW != 0).into(),
+            has_zero_row: has_zero_row.into(),
             rows: arena,
             graph: self.graph(&head, config)?,
             levels: LevelDraw::new(head.seed, config.m()),
             seed: head.seed,
-            keys: self.keys(&head)?,
+            keys,
             directory: Directory::unfilled(),
             quantization: Quantization::ALL[head.quantization as usize],
             codes: if has_codes { Some(self.codes(&head)?) } else { None },
@@ -426,18 +515,22 @@ impl Opening<'_> {
     fn graph(&self, head: &Head, config: GraphConfig) -> Result<Graph, OpenError> {
         let nodes = u64::from(head.node_bound);
         let upper = u64::from(head.upper_slots);
-        let block = |limit: usize| limit.next_multiple_of(16) as u64 * 4;
-        let table = |table, bytes| self.region(table_tag(table), bytes).map(boxed);
+        let table = |table, bytes: u64| {
+            let tag = table_tag(table);
+            let region = match (self.form, table_coding(table, &config)) {
+                (Form::Whole, _) => self.region(tag, bytes)?,
+                (Form::Rowless, Some(coding)) => self.unpacked(tag, coding, bytes as usize / 4, false)?,
+                (Form::Rowless, None) => self.counted(bytes as usize / 4)?,
+            };
+            Ok::<_, OpenError>(boxed(region))
+        };
         let links = || {
             let memory = |source| OpenError::Memory { path: self.path(), source };
             Region::reserve(&self.options.memory).map(boxed).map_err(memory)
         };
         let memory = GraphMemory {
             heads: table(Table::Heads, nodes * 4)?,
-            blocks: table(
-                Table::Blocks,
-                nodes * (block(config.m0()) + config.payload_bytes().next_multiple_of(64) as u64),
-            )?,
+            blocks: table(Table::Blocks, nodes * base_bytes(&config))?,
             block_links: links()?,
             towers: table(Table::Towers, nodes * 4)?,
             anchors: table(Table::Anchors, nodes * 4)?,
@@ -447,7 +540,7 @@ impl Opening<'_> {
             slot_links: links()?,
             tower_links: links()?,
             upper_heads: table(Table::UpperHeads, upper * 4)?,
-            upper_blocks: table(Table::UpperBlocks, upper * block(config.m()))?,
+            upper_blocks: table(Table::UpperBlocks, upper * list_bytes(config.m()))?,
             upper_block_links: links()?,
         };
         let state = GraphState {
@@ -505,11 +598,21 @@ impl Opening<'_> {
                 bytes.iter().rev().fold(0, |number, &byte| number << 8 | u64::from(byte))
             }
         };
+        let is_whole = self.form == Form::Whole;
+        let kinds = match is_whole {
+            true => self.region(KEY_KINDS, rows)?,
+            false => self.unpacked(KEY_KINDS, Coding::Steps, rows as usize, true)?,
+        };
+        let words = match has_words {
+            true if is_whole => self.region(KEY_WORDS, rows * 8)?,
+            true => self.unpacked_keys(KEY_WORDS, rows as usize)?,
+            false => fresh()?,
+        };
         let keys = Keys::from_saved(SavedKeys {
             mode,
             next_number,
-            kinds: self.region(KEY_KINDS, rows)?,
-            words: if has_words { self.region(KEY_WORDS, rows * 8)? } else { fresh()? },
+            kinds,
+            words,
             texts: if is_given { self.region(KEY_TEXTS, head.texts_len)? } else { fresh()? },
             texts_len: if is_given { head.texts_len } else { 0 },
             rooms: fresh()?,

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
 
+use orthant_engine::storage::persist::{FileWriter, MappedFile, Verify};
+use orthant_engine::{Index, KeyRef, OpenOptions, ROWLESS_VERSION};
 use orthant_store::files::Simulated;
 use orthant_store::{
     Database, FieldType, Filter, Flush, Metric, OpenError, Options, Payload, Row, Schema, ScrollRequest,
@@ -168,5 +170,78 @@ pub(crate) fn export(bytes: &[u8]) {
     });
     if let Ok(manifest) = check_export(bytes.to_vec()) {
         assert!(manifest.schema.check().is_ok());
+    }
+}
+
+const GRAPH: [u8; 8] = *b"orthless";
+
+fn scratch(name: &str) -> PathBuf {
+    std::env::temp_dir().join(format!("orthant-fuzz-{}-{name}", std::process::id()))
+}
+
+fn point(key: u64, row: &mut [f32]) {
+    row.copy_from_slice(&[key as f32 % 9.0, key as f32 / 9.0]);
+}
+
+/// The sections of a small saved graph, by tag.
+fn graph_sections() -> &'static Vec<([u8; 8], Vec<u8>)> {
+    static SECTIONS: OnceLock<Vec<([u8; 8], Vec<u8>)>> = OnceLock::new();
+    SECTIONS.get_or_init(|| {
+        let index =
+            Index::builder(2, Metric::L2).m(4).ef_construction(16).seed(3).build().expect("a small index");
+        for key in 0..60u64 {
+            let mut row = [0.0; 2];
+            point(key, &mut row);
+            index.insert(key, &row).expect("a row that fits");
+        }
+        let path = scratch("seed");
+        index.save_without_rows(&path).expect("a file");
+        let file = MappedFile::open(&path, GRAPH, ROWLESS_VERSION, Verify::Full).expect("a sound file");
+        let tags = file.sections().iter().map(|section| section.tag.0);
+        let sections = tags.map(|tag| (tag, file.bytes(tag).unwrap_or_default().to_vec())).collect();
+        // It is mapped, not needed.
+        let _ = std::fs::remove_file(&path);
+        sections
+    })
+}
+
+/// A saved graph that somebody made up, its checksums sound: an error, or a graph that is searched without harm.
+/// `bytes`: any number of changes, each the section, the place (2 bytes), what is put there, and how.
+pub(crate) fn graph(bytes: &[u8]) {
+    let mut sections = graph_sections().clone();
+    for change in bytes.chunks_exact(5).take(64) {
+        let count = sections.len();
+        let (_, content) = &mut sections[usize::from(change[0]) % count];
+        let place = (usize::from(change[1]) | usize::from(change[2]) << 8) % (content.len() + 1);
+        match change[4] % 5 {
+            0 => content.truncate(place),
+            1 => content.insert(place, change[3]),
+            2 if place < content.len() => drop(content.remove(place)),
+            3 => content.resize(content.len() + usize::from(change[3]), 0),
+            _ if place < content.len() => content[place] ^= change[3],
+            _ => {}
+        }
+    }
+    let path = scratch("made-up");
+    let mut writer = FileWriter::create(&path, GRAPH, ROWLESS_VERSION).expect("a new file");
+    for (tag, content) in &sections {
+        writer.write_section(*tag, content).expect("a section");
+    }
+    writer.finish().expect("a whole file");
+    let mut read = |key: KeyRef<'_>, row: &mut [f32]| match key {
+        KeyRef::Int(key) if key < 60 => {
+            point(key, row);
+            true
+        }
+        _ => false,
+    };
+    let Ok((index, missing)) = Index::open_with_rows(&path, &OpenOptions::default(), 2, &mut read) else {
+        return;
+    };
+    assert!(index.len() + missing.len() <= 1 << 24);
+    for query in [[0.0, 0.0], [4.0, 3.0], [9.0, 9.0]] {
+        for hit in index.search(&query, 5, 16).expect("a search") {
+            assert!(!missing.contains(&hit.key));
+        }
     }
 }

@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 use crate::catalog::{Catalog, CollectionEntry, Put, Table, put_collection, put_meta};
 use crate::collection::{CollectionCore, Shared};
 use crate::commit::{
-    CommitOptions, Committer, Counters, Flush, FlushState, Job, WriteJob, Written, flush_loop, job_channel,
+    CommitOptions, Committer, Flush, FlushState, Job, WriteJob, Written, flush_loop, job_channel,
     journal_path,
 };
+use crate::counters::Counters;
 use crate::error::{OpenError, StorageError, WriteError};
 use crate::files::{Disk, Files};
 use crate::keeper::{Keeper, KeeperOptions};

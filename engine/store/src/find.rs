@@ -8,8 +8,9 @@ use crate::catalog::ROWS;
 use crate::error::ReadError;
 use crate::matches::Matches;
 use crate::record::{Record, encode_key};
+use crate::request::{Found, SearchRequest};
 use crate::schema::Schema;
-use crate::search::{Candidate, Found, Search, SearchRequest, View};
+use crate::search::{Candidate, Search, View};
 use crate::state::TenantState;
 use crate::tenant::Tenant;
 

@@ -8,7 +8,8 @@ use redb::ReadableTable;
 
 use crate::catalog::{Put, Table};
 use crate::collection::{CollectionCore, Shared, encode_tenant, tenant_key};
-use crate::commit::{Committer, Counters, Op, WriteJob, Written};
+use crate::commit::{Committer, Op, WriteJob, Written};
+use crate::counters::Counters;
 use crate::error::{StorageError, WriteError};
 use crate::old::encode_old;
 use crate::record::{Placed, Record, encode_key};

@@ -25,8 +25,8 @@ pub(crate) struct KeeperOptions {
     pub(crate) idle: Duration,
     /// Rows linked between two looks at whether to stop: under a second of work.
     pub(crate) link_rows: usize,
-    /// A graph is saved when it has grown by this share since it was last saved.
-    pub(crate) save_growth: f64,
+    /// A graph is saved when so many rows, as a share of those it holds, came or went since it was last saved.
+    pub(crate) save_changes: f64,
     /// Tenants that stay in memory whether they are used or not.
     pub(crate) loaded_tenants: usize,
     /// How long others stay without being used, at least.
@@ -38,7 +38,7 @@ impl Default for KeeperOptions {
         Self {
             idle: Duration::from_millis(20),
             link_rows: 512,
-            save_growth: 0.5,
+            save_changes: 0.3,
             loaded_tenants: 1024,
             idle_tenant: Duration::from_secs(10),
         }
@@ -96,8 +96,8 @@ struct Work {
     collections: Collections,
     jobs: Sender<Job>,
     options: KeeperOptions,
-    /// Rows of each graph when it was last saved.
-    saved: BTreeMap<PathBuf, usize>,
+    /// The changes of each graph when it was last saved.
+    saved: BTreeMap<PathBuf, u64>,
     /// When idle tenants were last looked for.
     swept: Instant,
 }
@@ -204,8 +204,9 @@ impl Work {
                 is_busy |= self.link(core, state, vector, &graph, &unlinked);
             }
             let saved = self.saved.get(&path).copied().unwrap_or(0);
-            let growth = graph.len().saturating_sub(saved) as f64;
-            let is_due = growth > saved as f64 * self.options.save_growth || (save && growth > 0.0);
+            let changes = graph.changes().saturating_sub(saved);
+            let is_due =
+                changes as f64 > graph.len() as f64 * self.options.save_changes || (save && changes > 0);
             if is_due && state.read().vectors[vector].unlinked.is_empty() {
                 self.save(&graph, &path);
             }
@@ -225,11 +226,11 @@ impl Work {
         let schema = core.schema();
         let field = schema.vectors.get(vector)?;
         if self.shared.files.system_path(path).is_some()
-            && let Some(opened) = GraphPart::open(path, field)
+            && let Some(opened) = GraphPart::open(path, field, &core.rows[vector])
         {
             match opened {
                 Ok(graph) => {
-                    self.saved.insert(path.to_path_buf(), graph.len());
+                    self.saved.insert(path.to_path_buf(), graph.changes());
                     return Some(graph);
                 }
                 Err(_) => {
@@ -238,6 +239,7 @@ impl Work {
                 }
             }
         }
+        self.saved.remove(path);
         // Any seed will do; one per tenant keeps builds repeatable.
         GraphPart::new(field, schema.graph, u64::from(cell.id)).ok()
     }
@@ -302,11 +304,11 @@ impl Work {
         if !is_sent || !answer.recv().unwrap_or(false) {
             return;
         }
-        let rows = graph.len();
+        let changes = graph.changes();
         let folder = path.parent().map(|folder| self.shared.files.create_dir(folder));
         // Without a saved graph the next opening builds one: slower, not wrong.
         if folder.is_some_and(|made| made.is_ok()) && graph.save(&path).is_ok() {
-            self.saved.insert(path, rows);
+            self.saved.insert(path, changes);
         }
     }
 }

@@ -5,6 +5,7 @@ mod checksum;
 mod collection;
 mod commit;
 mod copy;
+mod counters;
 mod database;
 mod error;
 mod fields;
@@ -19,6 +20,7 @@ mod matches;
 mod old;
 mod record;
 mod recovery;
+mod request;
 mod row;
 mod rows;
 mod schema;
@@ -44,12 +46,12 @@ pub use filter::{
 pub use orthant_engine::{Key, KeyRef, Metric};
 pub use record::MAX_KEY_BYTES;
 pub use recovery::Recovery;
+pub use request::{Found, SearchRequest};
 pub use row::{NotAnObject, Row};
 pub use schema::{
     DEFAULT_VECTOR, Field, FieldType, GraphChoices, MAX_FIELDS, MAX_NAME_BYTES, Schema, SchemaError,
     UnknownFieldType, VectorField,
 };
-pub use search::{Found, SearchRequest};
 pub use snapshot::SnapshotReader;
 pub use tenant::{Collection, Page, ScrollRequest, Tenant};
 #[doc(hidden)]

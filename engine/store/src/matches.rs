@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use roaring::RoaringBitmap;
 
 use crate::filter::Filter;
+use crate::graph::{GraphPart, Located};
 use crate::state::Version;
 
 /// Rows that match and have the vector.
@@ -19,11 +20,12 @@ pub(crate) struct Matches {
     pub(crate) is_filtered: bool,
     uses: AtomicU32,
     dense: OnceLock<DenseSet>,
+    located: OnceLock<Located>,
 }
 
 impl Matches {
     pub(crate) fn new(rows: RoaringBitmap, is_filtered: bool) -> Self {
-        Self { rows, is_filtered, uses: AtomicU32::new(0), dense: OnceLock::new() }
+        Self { rows, is_filtered, uses: AtomicU32::new(0), dense: OnceLock::new(), located: OnceLock::new() }
     }
 
     /// Whether a row matches.
@@ -33,6 +35,13 @@ impl Matches {
             Some(dense) => dense.contains(row),
             None => self.rows.contains(row),
         }
+    }
+
+    /// Where they are in the graph of their vector, for a filter that is asked again: finding out takes as long as asking each
+    /// node once.
+    pub(crate) fn located(&self, graph: &GraphPart) -> Option<&Located> {
+        let is_reused = self.uses.load(Ordering::Relaxed) > 0;
+        is_reused.then(|| self.located.get_or_init(|| graph.locate(self)))
     }
 
     /// Counts a use. From the second on, plain bits are worth their making.

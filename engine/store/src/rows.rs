@@ -152,6 +152,17 @@ impl RowFile {
         Ok(segment.row(position as usize % SEGMENT_ROWS).map_err(|_| Damaged { position })?.to_vec())
     }
 
+    /// Copies the row at `position` into `out`, `[dim]`.
+    ///
+    /// # Panics
+    /// If `out.len() != dim`.
+    pub(crate) fn read(&self, position: u32, out: &mut [f32]) -> Result<(), Damaged> {
+        let segment = self.segment(position as usize / SEGMENT_ROWS).ok_or(Damaged { position })?;
+        let row = segment.row(position as usize % SEGMENT_ROWS).map_err(|_| Damaged { position })?;
+        out.copy_from_slice(row);
+        Ok(())
+    }
+
     /// Calls `found(position, distance)` for each of `positions`, ascending, with its inside distance to `query`; rows
     /// that are damaged go to `damaged` instead.
     pub(crate) fn distances(

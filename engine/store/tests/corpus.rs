@@ -32,3 +32,8 @@ fn files() {
 fn exports() {
     each("export", checks::export);
 }
+
+#[test]
+fn graphs() {
+    each("graph", checks::graph);
+}

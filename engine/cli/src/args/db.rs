@@ -395,7 +395,7 @@ pub(crate) struct AgentsArgs {
     /// How long
     #[arg(long, value_name = "M", default_value_t = 10.0)]
     pub(crate) minutes: f64,
-    /// Where the database is made [default: a temporary folder]
+    /// Where the database is made and kept; one that is there is taken as it is [default: a temporary folder]
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
     /// Print one JSON object on the last line instead of text

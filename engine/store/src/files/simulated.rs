@@ -4,13 +4,18 @@
 //! crash decides for every 512 bytes on its own how many of the unflushed writes reached it, so writes are torn and
 //! reordered as badly as D1 allows; of the unflushed changes of names in a folder a prefix is kept.
 
+mod inode;
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Debug;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{FileHandle, Files, LockError, SECTOR};
+use super::{FileHandle, Files, LockError};
+use inode::{Change, Inode, Random};
 
 /// What happens at a chosen call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,33 +56,6 @@ enum NameChange {
     Add(PathBuf, u64),
     Remove(PathBuf),
     Rename(PathBuf, PathBuf),
-}
-
-#[derive(Debug, Clone, Default)]
-struct Inode {
-    seen: Vec<u8>,
-    durable: Vec<u8>,
-    pending: Vec<Change>,
-}
-
-#[derive(Debug, Clone)]
-enum Change {
-    Write(usize, Vec<u8>),
-    Length(usize),
-}
-
-impl Change {
-    fn apply(&self, bytes: &mut Vec<u8>) {
-        match self {
-            Self::Write(at, data) => {
-                if bytes.len() < at + data.len() {
-                    bytes.resize(at + data.len(), 0);
-                }
-                bytes[*at..at + data.len()].copy_from_slice(data);
-            }
-            Self::Length(length) => bytes.resize(*length, 0),
-        }
-    }
 }
 
 impl NameChange {
@@ -209,62 +187,6 @@ impl SimulatedDisk {
     fn rename_all(&mut self, change: NameChange) {
         change.apply(&mut self.names);
         self.pending_names.push(change);
-    }
-}
-
-impl Inode {
-    fn change(&mut self, change: Change) {
-        change.apply(&mut self.seen);
-        self.pending.push(change);
-    }
-
-    fn flush(&mut self) {
-        for change in std::mem::take(&mut self.pending) {
-            change.apply(&mut self.durable);
-        }
-    }
-
-    fn after_crash(&self, random: &mut Random) -> Vec<u8> {
-        // How often a write of one sector was overtaken by others is of no interest: per sector, a prefix of the changes.
-        let mut bytes = self.durable.clone();
-        let mut length = self.durable.len();
-        let kept_lengths = random.below(self.pending.len() + 1);
-        let longest = self.pending.iter().fold(length, |longest, change| match change {
-            Change::Write(at, data) => longest.max(at + data.len()),
-            Change::Length(new) => longest.max(*new),
-        });
-        for (place, change) in self.pending.iter().enumerate().take(kept_lengths) {
-            let _ = place;
-            match change {
-                Change::Write(at, data) => length = length.max(at + data.len()),
-                Change::Length(new) => length = *new,
-            }
-        }
-        bytes.resize(longest, 0);
-        let mut kept = BTreeMap::<usize, usize>::new();
-        for (place, change) in self.pending.iter().enumerate() {
-            let (start, end) = match change {
-                Change::Write(at, data) => (*at, at + data.len()),
-                Change::Length(new) => (*new, longest),
-            };
-            let mut at = start;
-            while at < end {
-                let sector = at / SECTOR;
-                let stop = ((sector + 1) * SECTOR).min(end);
-                let limit = *kept.entry(sector).or_insert_with(|| random.below(self.pending.len() + 1));
-                if place < limit {
-                    match change {
-                        Change::Write(from, data) => {
-                            bytes[at..stop].copy_from_slice(&data[at - from..stop - from]);
-                        }
-                        Change::Length(_) => bytes[at..stop].fill(0),
-                    }
-                }
-                at = stop;
-            }
-        }
-        bytes.truncate(length);
-        bytes
     }
 }
 
@@ -436,69 +358,5 @@ impl FileHandle for SimulatedFile {
 
     fn map(&self, _: usize) -> io::Result<Option<memmap2::MmapRaw>> {
         Ok(None)
-    }
-}
-
-/// A seeded sequence (splitmix64, Steele et al. 2014): faults have to repeat.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((mixed ^ mixed >> 31) % limit as u64) as usize
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn flushed_bytes_survive_and_others_may() {
-        let disk = Simulated::new();
-        let path = Path::new("/db/a");
-        let file = disk.create(path).unwrap();
-        file.write_at(0, &[1; 2000]).unwrap();
-        file.sync().unwrap();
-        disk.sync_dir(Path::new("/db")).unwrap();
-        file.write_at(1000, &[2; 3000]).unwrap();
-        let mut lengths = HashSet::new();
-        let mut is_torn = false;
-        for seed in 0..50 {
-            let contents = disk.after_crash(seed).contents();
-            let bytes = &contents[0].1;
-            assert_eq!(bytes[..512], [1; 512], "flushed, and untouched since");
-            assert!(bytes.len() == 2000 || bytes.len() == 4000);
-            lengths.insert(bytes.len());
-            is_torn |= bytes[1000..2000].contains(&1) && bytes[1000..2000].contains(&2);
-        }
-        assert_eq!(lengths.len(), 2);
-        assert!(is_torn);
-    }
-
-    #[test]
-    fn names_need_their_folder_flushed() {
-        let disk = Simulated::new();
-        disk.create(Path::new("/db/a")).unwrap();
-        let found: HashSet<usize> = (0..20).map(|seed| disk.after_crash(seed).contents().len()).collect();
-        assert_eq!(found, HashSet::from([0, 1]));
-    }
-
-    #[test]
-    fn faults_meet_their_call() {
-        let disk = Simulated::new();
-        let file = disk.create(Path::new("/a")).unwrap();
-        disk.fail_at(1, Fault::NoSpace);
-        disk.fail_at(2, Fault::ShortWrite);
-        disk.fail_at(5, Fault::PowerOff);
-        assert_eq!(file.write_at(0, &[1; 8]).unwrap_err().kind(), io::ErrorKind::StorageFull);
-        assert!(file.write_at(0, &[1; 8]).is_err());
-        assert_eq!(file.len().unwrap(), 4);
-        file.write_at(0, &[1; 8]).unwrap();
-        assert!(file.sync().is_err());
-        assert!(file.len().is_err());
     }
 }

@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, ensure};
 use orthant_engine::Metric;
-use orthant_store::{Database, FieldType, Filter, Options, Row, Schema, SearchRequest, Tenant, field};
+use orthant_store::{
+    Database, FieldType, Filter, OpenError, Options, Row, Schema, SearchRequest, Tenant, field,
+};
 use serde_json::json;
 
 use crate::args::AgentsArgs;
@@ -40,11 +42,22 @@ pub(super) fn run(args: &AgentsArgs) -> anyhow::Result<()> {
     ensure!(args.rate > 0.0 && args.minutes > 0.0, "--rate and --minutes have to be more than 0");
     let made = tempfile::tempdir().context("no temporary folder")?;
     let dir = args.dir.as_deref().unwrap_or(made.path()).join("agents");
-    let database = Database::create(&dir, Options::default())?;
-    let schema = Schema::new(args.dim, Metric::Cosine).with_field("n", FieldType::Integer);
-    let tenant = database.create_collection("rows", schema)?.only();
+    let database = match Database::open(&dir, Options::default()) {
+        Err(OpenError::Missing { .. }) => Database::create(&dir, Options::default())?,
+        other => other?,
+    };
+    let tenant = match database.collection("rows") {
+        Some(collection) => collection.only(),
+        None => {
+            let schema = Schema::new(args.dim, Metric::Cosine).with_field("n", FieldType::Integer);
+            database.create_collection("rows", schema)?.only()
+        }
+    };
+    // One that is there from an earlier run is taken as it is.
+    let has = tenant.len()? as usize;
+    ensure!(has == 0 || has == args.rows, "{}: holds {has} rows, not {}", dir.display(), args.rows);
     let progress = Progress::start("writing", args.rows);
-    for first in (0..args.rows).step_by(1000) {
+    for first in (has..args.rows).step_by(1000) {
         let rows = 1000.min(args.rows - first);
         let elements = generated::rows(42, first, rows, args.dim, 0);
         let rows = elements.chunks_exact(args.dim).zip(first..).map(|(elements, n)| row(n, elements));
