@@ -1,11 +1,10 @@
 """Filtered searches of other engines, with the filters, queries and beam of `orthant bench filter`.
 
-    python filter.py --data DIR [--dir KEPT] [--engines hnswlib,qdrant] [--queries 200] [--ef 128]
+    python filter.py --data DIR [--dir KEPT] [--native native.so] [--engines hnswlib,usearch,qdrant] [--queries 200] [--ef 128]
 
-Needs numpy, and hnswlib and qdrant-edge-py from PyPI. usearch is not here: its Python package takes no filter (2.26).
-DIR holds base.fbin, query.fbin and, optionally, `metric`. Prints one JSON object per line, the fields of `orthant bench filter`.
-One thread searches; hnswlib's filter is a Python function, called for each node it meets, because that is how its package has it:
-its speed here says little about its C++.
+Needs numpy; qdrant-edge-py from PyPI for qdrant; `native.so` (see native.cpp) for hnswlib and usearch, whose Python packages call a
+Python function for each node, or take no filter. DIR holds base.fbin, query.fbin and, optionally, `metric`. Prints one JSON object per
+line, the fields of `orthant bench filter`. One thread searches.
 """
 
 import argparse
@@ -32,31 +31,31 @@ def distances(metric, query, base):
     return 1 - base @ query if metric == "cosine" else -(base @ query)
 
 
-class Hnswlib:
-    def __init__(self, metric, base, fields, folder, ef):
-        import hnswlib
+class Native:
+    """hnswlib or usearch by way of native.cpp."""
 
-        self.fields = fields
-        self.index = hnswlib.Index(space=metric, dim=base.shape[1])
-        path = os.path.join(folder, "hnswlib.bin")
-        if os.path.exists(path):
-            self.index.load_index(path)
-        else:
-            self.index.init_index(max_elements=len(base), M=16, ef_construction=200)
-            self.index.add_items(base, np.arange(len(base)))
-            self.index.save_index(path)
-        self.index.set_ef(ef)
+    def __init__(self, name, library, metric, base, fields, folder, ef):
+        import ctypes as c
+
+        self.fields = {key: np.ascontiguousarray(values, np.int64) for key, values in fields.items()}
+        self.ef, self.base = ef, np.ascontiguousarray(base, np.float32)
+        library = c.CDLL(os.path.abspath(library))
+        start, self.find = getattr(library, name + "_open"), getattr(library, name + "_search")
+        start.restype, self.find.restype = c.c_void_p, c.c_uint64
+        start.argtypes = [c.c_int, c.c_uint64, c.c_uint64, c.c_void_p, c.c_char_p, c.c_uint]
+        self.find.argtypes = [c.c_void_p, c.c_void_p, c.c_uint64, c.c_uint64, c.c_void_p, c.c_int64, c.c_void_p]
+        path = os.path.join(folder, name + ".bin").encode()
+        rows, dim = self.base.shape
+        self.index = start(metric == "l2", dim, rows, self.base.ctypes.data, path, os.cpu_count())
+        assert self.index, f"{name}: no index"
 
     def searcher(self, field, bound):
-        if field is None:
-            return lambda query: self.index.knn_query(query, K, num_threads=1)[0][0]
-        keep = (self.fields[field] < bound).tolist()
+        values = None if field is None else self.fields[field].ctypes.data
+        out = np.zeros(self.ef + K, np.uint64)
+        place = out.ctypes.data
 
         def search(query):
-            try:
-                return self.index.knn_query(query, K, num_threads=1, filter=lambda row: keep[row])[0][0]
-            except RuntimeError:  # fewer than K found: its package returns none of them
-                return []
+            return out[: self.find(self.index, query.ctypes.data, K, self.ef, values, bound, place)].tolist()
 
         return search
 
@@ -116,7 +115,8 @@ def main():
     flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     flags.add_argument("--data", required=True)
     flags.add_argument("--dir")
-    flags.add_argument("--engines", default="hnswlib,qdrant")
+    flags.add_argument("--engines", default="hnswlib,usearch,qdrant")
+    flags.add_argument("--native", default="native.so")
     flags.add_argument("--queries", type=int, default=200)
     flags.add_argument("--ef", type=int, default=128)
     flags.add_argument("--build-only", action="store_true")
@@ -136,15 +136,17 @@ def main():
     order = np.argsort(distances(metric, base[n // 2], queries), kind="stable")
     count = max(1, min(args.queries, len(queries) // 3))
     sets = [
-        ("none", "any", queries[np.arange(count) * len(queries) // count]),
+        ("none", "any", np.ascontiguousarray(queries[np.arange(count) * len(queries) // count], np.float32)),
         ("positive", "near", queries[order[:count]]),
         ("negative", "near", queries[order[::-1][:count]]),
     ]
     folder = args.dir or tempfile.mkdtemp()
     os.makedirs(folder, exist_ok=True)
-    engines = {"hnswlib": Hnswlib, "qdrant": Qdrant}
     for name in args.engines.split(","):
-        engine = engines[name](metric, base, fields, folder, args.ef)
+        if name == "qdrant":
+            engine = Qdrant(metric, base, fields, folder, args.ef)
+        else:
+            engine = Native(name, args.native, metric, base, fields, folder, args.ef)
         if args.build_only:
             continue
         for correlation, field, chosen in sets:
