@@ -294,7 +294,7 @@ mod tests {
     #[test]
     fn lists_and_ascending_numbers_take_little() {
         let lists: Vec<u32> = (0..3200u32)
-            .map(|n| if n % 32 < 20 { n * 7919 % 100_000 | (n % 3 / 2) << 31 } else { u32::MAX })
+            .map(|n| if n % 32 < 20 { (n * 7919 % 100_000) | ((n % 3 / 2) << 31) } else { u32::MAX })
             .collect();
         assert!(packed(&lists, Coding::Lists(32), 4096).len() <= 100 * (3 + 45));
         let numbers: Vec<u32> = (0..6400).map(|n| n + n / 100).collect();

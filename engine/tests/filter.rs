@@ -69,8 +69,8 @@ fn chosen_rows_are_compared_and_no_others() {
         index.insert_batch(&rows, Some(&keys)).unwrap();
         (0..3000).step_by(11).for_each(|key| assert!(index.remove(&Key::from(key as u64))));
         // Removed rows and numbers without one are among them.
-        let chosen: Vec<u32> = (0..3100).filter(|node| node % 3 == 0).collect();
-        let is_right = |node: u32| node % 3 == 0 && node % 11 != 0 && node < 3000;
+        let chosen: Vec<u32> = (0..3100u32).filter(|node| node.is_multiple_of(3)).collect();
+        let is_right = |node: u32| node.is_multiple_of(3) && !node.is_multiple_of(11) && node < 3000;
         let mut searcher = index.searcher();
         let (mut hits, mut total) = (0, 0);
         for query in queries.chunks_exact(dim) {

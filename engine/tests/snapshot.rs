@@ -210,8 +210,8 @@ fn rows_that_are_not_given_are_in_no_result() {
     before.save_without_rows(&path).unwrap();
     let mut read = rows_of(&before);
     let mut some = |key: KeyRef<'_>, row: &mut [f32]| match key {
-        KeyRef::Int(number) if number % 2 == 0 => false,
-        KeyRef::Int(number) if number % 5 == 0 => {
+        KeyRef::Int(number) if number.is_multiple_of(2) => false,
+        KeyRef::Int(number) if number.is_multiple_of(5) => {
             row.fill(f32::NAN);
             true
         }

@@ -152,7 +152,7 @@ fn a_damaged_graph_is_built_again_from_the_rows() {
     let steps = if std::env::var_os("ORTHANT_FULL").is_some() { 2000 } else { 24 };
     for place in (0..good.len()).step_by(good.len() / steps).chain([good.len() - 1]) {
         let mut bytes = good.clone();
-        if place % 2 == 0 {
+        if place.is_multiple_of(2) {
             bytes[place] ^= 0x40
         } else {
             bytes.truncate(place)
