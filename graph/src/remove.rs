@@ -13,6 +13,7 @@
 //!   what he reads of it holds.
 //! * **D3** Each neighbor that named the node gets up to three of the node's neighbors in its place (see
 //!   [`repair`](crate::repair)).
+//!   One of them that few other lists name is linked anew (see [`relink`](crate::relink)).
 //! * **D4** Edges that the node's own lists do not tell of are found by a sweep over all lists, a few nodes per
 //!   removal, and by writers that prune. An anchored edge to a closed node stays until the
 //!   node is taken out of the tree.
@@ -51,8 +52,8 @@ pub enum RemoveError {
 }
 
 /// Nodes whose lists the sweep looks at per removal. A removed node waits for one turn of the sweep at
-/// most, so about one node in this many is waiting: 2 %.
-const SWEEP: u32 = 50;
+/// most, so about one node in this many is waiting: 4 %.
+const SWEEP: u32 = 25;
 
 /// Ways down the tree that are tried at random before all of it is searched for room.
 const DESCENTS: u64 = 8;
@@ -201,6 +202,7 @@ impl Graph {
                 self.replace_edge((neighbor, Some(place)), level, node, &mut around, space, scratch, guard)
             })
         });
+        self.relink_lonely(&around.nodes, space, scratch, guard);
         scratch.link.around = around;
         done?;
         self.slots.release(node);
