@@ -117,7 +117,8 @@ impl Graph {
                         space.scorer(from).score_batch(nodes, distances);
                     }
                 }
-                order.extend(distances.iter().enumerate().map(|(place, &distance)| sort_key(distance, place)));
+                order
+                    .extend(distances.iter().enumerate().map(|(place, &distance)| sort_key(distance, place)));
                 order.sort_unstable();
             }
             next.clear();
