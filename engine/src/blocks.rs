@@ -13,6 +13,7 @@
 //! Cost per row at d dimensions and b bits: (1 + 4·b)·d + 260 bytes, rounded up to 64. Replacing a list encodes the edges that are new in it.
 
 mod search;
+mod tuning;
 
 use std::cell::RefCell;
 
@@ -21,6 +22,7 @@ use orthant_kernels::{CodeKernel, IsaError, Metric};
 use orthant_quant::{EdgeCodes, EdgeConfig, EdgeError, EdgeQuery, Rotation, Sq8, Sq8Query};
 
 pub(crate) use search::BlockScratch;
+pub(crate) use tuning::{BEAMS, Tuning};
 
 /// Rows that searches may begin at: eight scans. A first choice.
 const ENTRIES: usize = 256;
@@ -50,6 +52,9 @@ pub(crate) struct Blocks {
     entries: Vec<Entries>,
     /// Standard deviation of a squared distance by code, over the root of that distance.
     spread: f32,
+    /// Mean squared distance of a row from its code.
+    margin: f32,
+    tuning: Tuning,
 }
 
 /// Up to 32 rows to begin at.
@@ -103,7 +108,26 @@ impl Blocks {
         // of one direction.
         let square: f32 = own.steps().iter().map(|step| step * step).sum::<f32>() / own.dim() as f32;
         let spread = if own.is_lossless() { 0.0 } else { 2.0 * (square / 12.0).sqrt() };
-        Ok(Self { metric, rotation, edges, own, kernel, entries: Vec::new(), spread })
+        let margin = if own.is_lossless() { 0.0 } else { square * own.dim() as f32 / 12.0 };
+        Ok(Self {
+            metric,
+            rotation,
+            edges,
+            own,
+            kernel,
+            entries: Vec::new(),
+            margin,
+            spread,
+            tuning: Tuning::default(),
+        })
+    }
+
+    pub(crate) fn tuning(&self) -> &Tuning {
+        &self.tuning
+    }
+
+    pub(crate) fn tune(&mut self, tuning: Tuning) {
+        self.tuning = tuning;
     }
 
     /// Bits per dimension of an edge.
@@ -229,10 +253,11 @@ impl Blocks {
         Scorer { blocks: self, query }
     }
 
-    /// How far a row may lie by code that is nearer than `distance` in truth: three standard deviations, of both codes.
+    /// How far a row may lie by code that is nearer than `distance` in truth: as many standard deviations, of both codes, as
+    /// the [tuning](Tuning) says.
     pub(crate) fn doubtful_below(&self, distance: f32) -> f32 {
         match self.metric {
-            Metric::L2 => distance + 3.0 * 1.414 * self.spread * distance.max(0.0).sqrt(),
+            Metric::L2 => distance + self.tuning.doubt * 1.414 * self.spread * distance.max(0.0).sqrt(),
             _ => f32::INFINITY,
         }
     }
@@ -267,7 +292,7 @@ impl Blocks {
 }
 
 /// The ids of a list, in the order of its lanes.
-fn named(ids: &[u32]) -> impl Iterator<Item = NodeId> + '_ {
+pub(crate) fn named(ids: &[u32]) -> impl Iterator<Item = NodeId> + '_ {
     ids.iter().take_while(|&&word| word != u32::MAX).map(|&word| word & !(1 << 31))
 }
 

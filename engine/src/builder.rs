@@ -5,9 +5,11 @@ use orthant_kernels::{IsaError, Metric};
 use orthant_storage::{ArenaError, MemoryOptions, RegionError, RowArena, RowLayout};
 
 use crate::directory::Directory;
+use crate::drift::Drift;
 use crate::index::{FillError, Index, Workers};
 use crate::keys::Keys;
 use crate::memory::graph_memory;
+use crate::mode::Mode;
 use crate::space::RowKernels;
 
 /// Largest dimension of an index: a row of it takes 256 KB. A bound against nonsense in a header, not a limit
@@ -117,6 +119,7 @@ pub(crate) const TARGET_RECALL: f32 = 0.95;
 /// | `seed` | 42 | any will do; the same seed and order of rows give the same index on one thread |
 /// | `threads` | 0 | all cores the process may use |
 /// | `quantization` | none | exact distances; `sq8` reads a quarter of the bytes, `blocks` is fastest and takes most memory |
+/// | `mode` | none | a name for several choices: see [`Mode`] |
 /// | `block_bits` | 0 | decided on the rows |
 /// | `target_recall` | 0.95 | where most read their curves |
 #[derive(Debug, Clone)]
@@ -128,6 +131,7 @@ pub struct IndexBuilder {
     ef_construction: usize,
     seed: u64,
     quantization: Quantization,
+    mode: Option<Mode>,
     workers: Workers,
     memory: MemoryOptions,
     expected_rows: Option<usize>,
@@ -145,6 +149,7 @@ impl IndexBuilder {
             ef_construction: 200,
             seed: 42,
             quantization: Quantization::None,
+            mode: None,
             workers: Workers::default(),
             memory: MemoryOptions::default(),
             expected_rows: None,
@@ -186,6 +191,13 @@ impl IndexBuilder {
     /// What the search compares.
     pub fn quantization(mut self, quantization: Quantization) -> Self {
         self.quantization = quantization;
+        self
+    }
+
+    /// What the index is to be good at: sets [`quantization`](Self::quantization), and whether rows stay in the file.
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.mode = Some(mode);
+        self.quantization = mode.quantization();
         self
     }
 
@@ -257,9 +269,11 @@ impl IndexBuilder {
             keys: Keys::new(&self.memory)?,
             directory: Directory::new(),
             quantization: self.quantization,
+            mode: self.mode,
             codes: None,
             blocks: None,
             choice: None,
+            drift: Drift::default(),
             block_bits: self.block_bits,
             target_recall: self.target_recall,
             workers: self.workers,

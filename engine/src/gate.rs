@@ -12,7 +12,10 @@
 //! Cost: an exact scan and up to ten searches per point, of which there are [`POINTS`].
 
 use orthant_graph::NodeId;
+use orthant_kernels::Metric;
 
+use crate::blocks::{BEAMS, Tuning, block_metric, named};
+use crate::drift::Drift;
 use crate::index::Index;
 use crate::recall::recall_at_k;
 use crate::search::SearchParams;
@@ -23,17 +26,26 @@ const POINTS: usize = 200;
 /// Neighbors that have to be found.
 const K: usize = 10;
 
-/// Beams tried, narrowest first.
-const BEAMS: [usize; 9] = [16, 24, 32, 48, 64, 96, 128, 192, 256];
+/// Rounds of halving in the search for a stop: to a thousandth of the distance.
+const HALVINGS: usize = 10;
+
+/// Stops are looked for up to here; at this distance of the nearest estimate nothing is found any more.
+const WIDEST_STOP: f32 = 2.0;
+
+/// Standard deviations of doubt that are tried, fewest first.
+const DOUBTS: [f32; 5] = [0.5, 1.0, 1.5, 2.0, 3.0];
 
 /// What an expansion costs beside its bytes, in bytes: on one machine an expansion took 0.31 µs of 896 bytes and 0.43 of 2240.
 const FIXED_BYTES: usize = 2_500;
+
+/// Stands for rows by code, one byte per dimension, among the bits per dimension of an edge.
+pub(crate) const CODE_BITS: usize = 8;
 
 /// What one kind of code was found to do.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct Trial {
-    /// Bits per dimension of an edge; 0: whole rows.
+    /// Bits per dimension of an edge; 0: whole rows; 8: rows by code.
     pub bits: usize,
     /// The narrowest beam that reached the target, or else the widest that was tried.
     pub ef: usize,
@@ -47,7 +59,7 @@ pub struct Trial {
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Choice {
-    /// Bits per dimension of an edge; 0: the search compares whole rows.
+    /// Bits per dimension of an edge; 0: the search compares whole rows; 8: rows by code, one byte per dimension.
     pub bits: usize,
     /// The recall@10 that was asked for.
     pub target: f32,
@@ -112,7 +124,7 @@ impl Choice {
             points: word(head, 2)? as usize,
             trials: trials.chunks_exact(16).map(trial).collect::<Option<_>>()?,
         };
-        matches!(choice.bits, 0 | 1 | 2 | 4).then_some(choice)
+        matches!(choice.bits, 0 | 1 | 2 | 4 | CODE_BITS).then_some(choice)
     }
 }
 
@@ -125,23 +137,22 @@ pub(crate) struct Exam {
 impl Index {
     /// Makes up points: a row, moved by the difference of two of its neighbors, which leaves it among them without being
     /// one of them. None where rows are so few that comparing them all is no work.
-    pub(crate) fn exam(&self, lists: &[u32]) -> Option<Exam> {
+    pub(crate) fn exam(&self) -> Option<Exam> {
         let live: Vec<NodeId> = self.live_nodes().collect();
         if live.len() < 10 * K {
             return None;
         }
-        let m0 = self.graph.config().m0();
         let step = live.len().div_ceil(POINTS);
         let mut points = Vec::with_capacity(POINTS * self.dim);
+        let pin = self.graph.pin();
         for (turn, &node) in live.iter().step_by(step).enumerate() {
-            let list = &lists[node as usize * m0..][..m0];
-            let named: Vec<NodeId> =
-                list.iter().take_while(|&&word| word != u32::MAX).map(|word| word & !(1 << 31)).collect();
+            let Some((words, _)) = self.graph.read_block(node, &pin) else { continue };
+            let named: Vec<NodeId> = named(words).filter(|&other| self.graph.is_live(other)).collect();
             if named.len() < 2 {
                 continue;
             }
             let (from, to) = (named[turn % named.len()], named[(turn + 1) % named.len()]);
-            // SAFETY: the caller borrowed the index mutably, and live rows are whole.
+            // SAFETY: the nodes were seen live under the pin (N4), and live rows are whole.
             let row = |node| unsafe { self.rows.row_unchecked(node) };
             let moved = row(node)
                 .iter()
@@ -154,6 +165,7 @@ impl Index {
                 points.truncate(start);
             }
         }
+        drop(pin);
         let truth = self.search_exact(&points, K).ok().filter(|_| !points.is_empty())?;
         Some(Exam { points, truth })
     }
@@ -162,7 +174,8 @@ impl Index {
     pub(crate) fn sit(&self, exam: &Exam, target: f32) -> Trial {
         let config = self.graph.config();
         let list_bytes = config.m0().next_multiple_of(16) * 4 + config.payload_bytes().next_multiple_of(64);
-        let bits = self.blocks.as_ref().map_or(0, |blocks| blocks.bits());
+        let by_code = self.codes.as_ref().map_or(0, |_| CODE_BITS);
+        let bits = self.blocks.as_ref().map_or(by_code, |blocks| blocks.bits());
         let mut trial = Trial { bits, ef: 0, recall: 0.0, list_bytes };
         for ef in BEAMS {
             (trial.ef, trial.recall) = (ef, self.recall_in(exam, ef));
@@ -171,6 +184,78 @@ impl Index {
             }
         }
         trial
+    }
+
+    /// What rows by code cost in recall beside whole rows, where both search as wide.
+    pub(crate) fn price_codes(&mut self) {
+        let Some(exam) = self.exam() else { return };
+        let mut choice = Choice { target: self.target_recall, ..Choice::given(CODE_BITS) };
+        choice.points = exam.points(self.dim);
+        let mut coded = self.sit(&exam, self.target_recall);
+        let codes = self.codes.take();
+        let mut whole = self.sit(&exam, self.target_recall);
+        // The wider of both beams for both.
+        whole.ef = whole.ef.max(coded.ef);
+        coded.ef = whole.ef;
+        whole.recall = self.recall_in(&exam, whole.ef);
+        self.codes = codes;
+        coded.recall = self.recall_in(&exam, coded.ef);
+        choice.trials = vec![whole, coded];
+        self.choice = Some(choice);
+        self.drift = Drift::new(self.len() as u64, 0);
+    }
+
+    /// Learns what searches over the blocks do beside the codes, for a beam of `ef` that reaches the target.
+    pub(crate) fn learn(&mut self, exam: &Exam, ef: usize) {
+        if self.blocks.is_none() {
+            return;
+        }
+        let is_l2 = block_metric(self.metric) == Some(Metric::L2);
+        let mut tuning = Tuning::default();
+        if is_l2 && exam.points(self.dim) >= POINTS / 2 {
+            let asked: Vec<f64> = BEAMS.iter().map(|&ef| self.expansions(exam, ef, &tuning)).collect();
+            for (&ef, asked) in BEAMS.iter().zip(asked) {
+                let (mut low, mut high) = (1.0, WIDEST_STOP);
+                for _ in 0..HALVINGS {
+                    let stop = 0.5 * (low + high);
+                    let trial = Tuning { stops: vec![stop; BEAMS.len()], ..tuning.clone() };
+                    if self.expansions(exam, ef, &trial) > asked { high = stop } else { low = stop }
+                }
+                // At most what the beam costs without it.
+                tuning.stops.push(low);
+            }
+            self.set_tuning(tuning.clone());
+            let count = (K * exam.points(self.dim)) as f32;
+            let recall = self.recall_in(exam, ef);
+            for doubt in DOUBTS {
+                self.set_tuning(Tuning { doubt, ..tuning.clone() });
+                // One result more or less is chance.
+                if self.recall_in(exam, ef) * count >= recall * count - 1.5 {
+                    tuning.doubt = doubt;
+                    break;
+                }
+            }
+        }
+        self.set_tuning(tuning);
+    }
+
+    fn set_tuning(&mut self, tuning: Tuning) {
+        if let Some(blocks) = &mut self.blocks {
+            blocks.tune(tuning);
+        }
+    }
+
+    /// Mean number of nodes that a search expands.
+    fn expansions(&mut self, exam: &Exam, ef: usize, tuning: &Tuning) -> f64 {
+        self.set_tuning(tuning.clone());
+        let mut searcher = self.searcher();
+        let mut expanded = 0;
+        for point in exam.points.chunks_exact(self.dim) {
+            if searcher.search(point, SearchParams::new(K, ef)).is_ok() {
+                expanded += searcher.scratch.block.expanded();
+            }
+        }
+        expanded as f64 / exam.points(self.dim) as f64
     }
 
     fn recall_in(&self, exam: &Exam, ef: usize) -> f32 {

@@ -15,16 +15,18 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use orthant_graph::{Graph, LevelDraw, NodeId, Scratch};
 use orthant_kernels::{IsaError, Metric};
 use orthant_pool::{Affinity, CancelToken, Pool, PoolError};
-use orthant_quant::{Sq8, TrainError};
+use orthant_quant::TrainError;
 use orthant_storage::{ArenaError, MemoryOptions, RegionError, RowArena};
 
 use crate::blocks::{Blocks, BlocksError};
 use crate::builder::{BuildError, IndexBuilder, Quantization};
 use crate::codes::{Codes, CodesError};
 use crate::directory::{Claim, Directory};
+use crate::drift::Drift;
 use crate::gate::Choice;
 use crate::ids::{Key, KeyRef, RowId};
 use crate::keys::{KeyMode, KeyRefused, Keys, Kind, MAX_KEY_BYTES};
+use crate::mode::Mode;
 use crate::space::{RowKernels, RowSpace};
 
 /// A vector index: insert, remove, search, save, open.
@@ -57,10 +59,13 @@ pub struct Index {
     pub(crate) keys: Keys,
     pub(crate) directory: Directory,
     pub(crate) quantization: Quantization,
+    pub(crate) mode: Option<Mode>,
     pub(crate) codes: Option<Codes>,
     pub(crate) blocks: Option<Blocks>,
     /// What the lists carry and why, once that was decided.
     pub(crate) choice: Option<Choice>,
+    /// What came since.
+    pub(crate) drift: Drift,
     /// What the user fixed of it.
     pub(crate) block_bits: usize,
     pub(crate) target_recall: f32,
@@ -384,65 +389,6 @@ impl Index {
         Ok(ids)
     }
 
-    /// Trains the quantizer on the rows that are in and encodes them. Does nothing without
-    /// quantization, without rows, or when it is trained already.
-    ///
-    /// # Errors
-    /// [`InsertError::Train`], or [`InsertError::Memory`] when there is no room for the codes; searches
-    /// go on at full precision.
-    pub fn train(&mut self) -> Result<(), InsertError> {
-        let count = self.rows.len();
-        if self.quantization == Quantization::None || self.codes.is_some() || self.is_empty() {
-            return Ok(());
-        }
-        self.overwrite_dead_rows();
-        if self.quantization == Quantization::Blocks {
-            return if self.choice.is_some() { Ok(()) } else { self.make_blocks() };
-        }
-        let layout = self.rows.layout();
-        let quantizer = Sq8::train(self.rows.rows(), layout.stride(), count, self.dim)?;
-        let stride = crate::codes::code_stride(self.dim);
-        let options = MemoryOptions { expected_bytes: Some(count * stride), ..self.memory.clone() };
-        let codes = Codes::new(quantizer, &options)?;
-        let mut buffer = Vec::new();
-        for node in 0..count as NodeId {
-            if let Some(row) = self.rows.row(node) {
-                // SAFETY: `self` is borrowed mutably, so nobody else has any row.
-                unsafe { codes.encode(node, row, &mut buffer) }?;
-            }
-        }
-        self.codes = Some(codes);
-        Ok(())
-    }
-
-    /// Copies a live row over those that are in no result, so that training sees only values that are in use.
-    fn overwrite_dead_rows(&mut self) {
-        let nodes = 0..self.rows.len() as NodeId;
-        let Some(live) = nodes.clone().find(|&node| self.graph.is_live(node)) else { return };
-        for node in nodes.filter(|&node| !self.graph.is_live(node)) {
-            // SAFETY: `self` is borrowed mutably, so nobody else has any row.
-            let target = unsafe { self.rows.rewrite(node) };
-            // SAFETY: a live row is whole, and another than `target`.
-            target.copy_from_slice(unsafe { self.rows.row_unchecked(live) });
-        }
-    }
-
-    /// Changes what the search compares. Codes are dropped, and made by the next [`train`](Self::train).
-    pub fn set_quantization(&mut self, quantization: Quantization) {
-        self.quantization = quantization;
-        self.codes = None;
-    }
-
-    /// Fixes what [`train`](Self::train) decides of the codes of edges, as
-    /// [`IndexBuilder::block_bits`] does. Without effect once it did.
-    ///
-    /// # Panics
-    /// Unless `bits` is 0, 1, 2 or 4.
-    pub fn set_block_bits(&mut self, bits: usize) {
-        assert!(matches!(bits, 0 | 1 | 2 | 4), "edges are coded in 1, 2 or 4 bits per dimension");
-        self.block_bits = bits;
-    }
-
     /// Changes which threads work on batches. 0 threads: as many as the process may use.
     pub fn set_threads(&mut self, threads: usize, cores: Option<Vec<usize>>) {
         self.workers = Workers { threads, cores };
@@ -462,6 +408,7 @@ impl Index {
                 self.has_zero_row.store(true, Ordering::Release);
             }
         };
+        self.drift.count();
         let is_numbered = key.is_none();
         let id = if let Some(node) = self.graph.take_slot() {
             // SAFETY: the graph has just given this place to the caller alone (N4).

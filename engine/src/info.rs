@@ -8,6 +8,7 @@ use crate::builder::Quantization;
 use crate::gate::Choice;
 use crate::ids::RowId;
 use crate::index::SCRATCH;
+use crate::mode::Mode;
 use crate::{Index, NodeId};
 
 /// Facts about an index.
@@ -32,10 +33,16 @@ pub struct Info {
     pub entry: Option<(NodeId, u8)>,
     /// What the search compares.
     pub quantization: Quantization,
+    /// What it was made to be good at, if that was said.
+    pub mode: Option<Mode>,
     /// Whether the quantizer is trained (always, without one).
     pub is_trained: bool,
-    /// What the lists carry, and on what evidence; `None` unless trained with [`Quantization::Blocks`].
+    /// What searches compare, and on what evidence; `None` unless trained with [`Quantization::Blocks`] or in a [`Mode`].
     pub choice: Option<Choice>,
+    /// Rows that it was decided on.
+    pub decided_rows: u64,
+    /// Rows that came since. When these are half of those, [`Index::train`] asks again.
+    pub inserted_since: u64,
     /// The instruction set of the kernels.
     pub isa: Isa,
     /// Where the memory is.
@@ -105,7 +112,10 @@ impl Index {
                 Quantization::Sq8 => self.codes.is_some(),
                 Quantization::Blocks => self.choice.is_some(),
             },
+            mode: self.mode,
             choice: self.choice.clone(),
+            decided_rows: self.drift.rows(),
+            inserted_since: self.drift.inserted(),
             isa: self.kernels.whole().isa(),
             memory: MemoryInfo {
                 rows: self.rows.pages(),

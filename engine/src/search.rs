@@ -197,6 +197,11 @@ impl Searcher<'_> {
     pub fn search(&mut self, query: &[f32], params: SearchParams) -> Result<&[Hit], SearchError> {
         self.index.search_with(query, params, &mut self.scratch)
     }
+
+    /// Nodes whose blocks the last search by [blocks](crate::Quantization::Blocks) read: what it cost.
+    pub fn expanded(&self) -> usize {
+        self.scratch.block.expanded()
+    }
 }
 
 /// What a thread reuses from search to search.

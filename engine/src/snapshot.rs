@@ -20,15 +20,17 @@ use orthant_quant::Sq8;
 use orthant_storage::persist::{self, FileWriter, MappedFile, Verify};
 use orthant_storage::{ArenaError, Column, MemoryOptions, Region, RegionError, RowArena, RowLayout};
 
-use crate::blocks::{Blocks, BlocksError, block_metric};
+use crate::blocks::{Blocks, BlocksError, Tuning, block_metric};
 use crate::builder::{MAX_DIM, Quantization, TARGET_RECALL};
 use crate::codes::{Codes, CodesError, code_stride};
 use crate::directory::Directory;
+use crate::drift::Drift;
 use crate::gate::Choice;
 use crate::ids::KeyRef;
 use crate::index::{Index, Workers};
 use crate::keys::{CompactKeys, KeyMode, Keys, SavedKeys};
 use crate::memory::boxed;
+use crate::mode::Mode;
 use crate::packed::{Coding, Packer};
 use crate::rowless::{self, Form, Rows};
 use crate::space::RowKernels;
@@ -50,7 +52,9 @@ const KEY_TEXTS: [u8; 8] = *b"keytext\0";
 const SQ8: [u8; 8] = *b"sq8\0\0\0\0\0";
 const CODES: [u8; 8] = *b"codes\0\0\0";
 const CHOICE: [u8; 8] = *b"choice\0\0";
+const TUNING: [u8; 8] = *b"tuning\0\0";
 const BLOCKS: [u8; 8] = *b"blocks\0\0";
+const DRIFT: [u8; 8] = *b"drift\0\0\0";
 const BIASES: [u8; 8] = *b"biases\0\0";
 
 fn table_tag(table: Table) -> [u8; 8] {
@@ -86,7 +90,7 @@ struct Head {
     /// Entry point + 1; 0 for none.
     entry: u32,
     entry_level: u32,
-    reserved: u32,
+    mode: u32,
 }
 
 const FLAG_KEEP_PRUNED: u32 = 1;
@@ -203,7 +207,7 @@ pub struct OpenOptions {
     /// Check every byte (the default), or only the header.
     pub verify: Verify,
     /// Copy the file into memory on huge pages instead of mapping it. Costs the copy once; searches of an
-    /// index beyond the size of the caches are faster afterwards.
+    /// index beyond the size of the caches are faster afterwards. The rows of an index of [`Mode::Memory`] stay in the file.
     pub load: bool,
     /// How memory is taken.
     pub memory: MemoryOptions,
@@ -285,9 +289,11 @@ impl Index {
         }
         if let Some(blocks) = &self.blocks {
             writer.write_section(BLOCKS, &blocks.to_bytes())?;
+            writer.write_section(TUNING, &blocks.tuning().to_bytes())?;
         }
         if let Some(choice) = &self.choice {
             writer.write_section(CHOICE, &choice.to_bytes())?;
+            writer.write_section(DRIFT, &self.drift.to_bytes())?;
         }
         if self.writes.quiet() != Some(before) {
             return Err(busy());
@@ -350,7 +356,7 @@ impl Index {
             upper_slots: state.upper_slots,
             entry: state.entry.map_or(0, |(node, _)| node + 1),
             entry_level: state.entry.map_or(0, |(_, level)| u32::from(level)),
-            reserved: 0,
+            mode: Mode::number(self.mode),
         }
     }
 
@@ -421,12 +427,17 @@ impl Opening<'_> {
         let (dim, rows) = (head.dim as usize, head.rows as usize);
         let metric = Metric::ALL[head.metric as usize];
         let layout = RowLayout::with_stride(dim, head.stride as usize);
+        let mode = Mode::from_number(head.mode).flatten();
         let keys = self.keys(&head)?;
         let no_rows = |source| OpenError::Rows { path: self.path(), source };
         let mut has_zero_row = head.flags & FLAG_ZERO_ROW != 0;
         let arena = match source {
             None => {
-                let row_region = self.region(ROWS, rows as u64 * u64::from(head.stride) * 4)?;
+                let bytes = rows as u64 * u64::from(head.stride) * 4;
+                let row_region = match mode {
+                    Some(Mode::Memory) => self.mapped(ROWS, bytes)?,
+                    _ => self.region(ROWS, bytes)?,
+                };
                 RowArena::from_region(layout, row_region, head.rows).map_err(no_rows)?
             }
             Some(source) => {
@@ -462,7 +473,9 @@ impl Opening<'_> {
             quantization: Quantization::ALL[head.quantization as usize],
             codes: if has_codes { Some(self.codes(&head)?) } else { None },
             blocks,
+            mode,
             choice: self.choice()?,
+            drift: self.drift(rows as u64)?,
             block_bits: 0,
             target_recall: TARGET_RECALL,
             workers: Workers { threads: self.options.threads, cores: None },
@@ -493,7 +506,7 @@ impl Opening<'_> {
         check("nodes", head.nodes, head.nodes <= head.node_bound)?;
         check("upper lists", head.upper_slots, u64::from(head.upper_slots) <= 15 * u64::from(head.rows))?;
         check("entry level", head.entry_level, head.entry_level <= u32::from(orthant_graph::MAX_LEVEL))?;
-        check("reserved", head.reserved, head.reserved == 0)?;
+        check("mode", head.mode, Mode::from_number(head.mode).is_some())?;
         Ok(head)
     }
 
@@ -561,7 +574,12 @@ impl Opening<'_> {
             return Err(bad());
         }
         match Blocks::from_bytes(bytes, metric, head.dim as usize) {
-            Ok(blocks) => Ok(Some(blocks)),
+            Ok(mut blocks) => {
+                if let Some(bytes) = self.file.bytes(TUNING) {
+                    blocks.tune(Tuning::from_bytes(bytes).ok_or_else(|| self.bad_blocks(bytes.len()))?);
+                }
+                Ok(Some(blocks))
+            }
             Err(BlocksError::Isa(error)) => Err(error.into()),
             Err(_) => Err(bad()),
         }
@@ -571,6 +589,12 @@ impl Opening<'_> {
     fn choice(&self) -> Result<Option<Choice>, OpenError> {
         let Some(bytes) = self.file.bytes(CHOICE) else { return Ok(None) };
         Choice::from_bytes(bytes).map(Some).ok_or_else(|| self.bad_blocks(bytes.len()))
+    }
+
+    /// What came since. A file that does not say was written right after.
+    fn drift(&self, rows: u64) -> Result<Drift, OpenError> {
+        let Some(bytes) = self.file.bytes(DRIFT) else { return Ok(Drift::new(rows, 0)) };
+        Drift::from_bytes(bytes).ok_or_else(|| self.bad_blocks(bytes.len()))
     }
 
     fn bad_blocks(&self, bytes: usize) -> OpenError {
@@ -649,14 +673,18 @@ impl Opening<'_> {
         Ok(bytes)
     }
 
+    /// A section of exactly this length as a region whose first part stays in the file.
+    fn mapped(&self, tag: [u8; 8], expected: u64) -> Result<Region, OpenError> {
+        self.section(tag, expected)?;
+        Ok(self.file.region(tag, &self.options.memory)?)
+    }
+
     /// A section of exactly this length as a region that grows.
     fn region(&self, tag: [u8; 8], expected: u64) -> Result<Region, OpenError> {
+        if !self.options.load {
+            return self.mapped(tag, expected);
+        }
         self.section(tag, expected)?;
-        let memory = &self.options.memory;
-        Ok(if self.options.load {
-            self.file.region_copied(tag, memory)?
-        } else {
-            self.file.region(tag, memory)?
-        })
+        Ok(self.file.region_copied(tag, &self.options.memory)?)
     }
 }

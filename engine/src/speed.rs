@@ -16,7 +16,9 @@ use orthant_quant::Sq8;
 use orthant_storage::MemoryOptions;
 
 use crate::blocks::{Blocks, block_metric};
-use crate::gate::{Choice, Trial};
+use crate::builder::Quantization;
+use crate::drift::Drift;
+use crate::gate::{CODE_BITS, Choice, Trial};
 use crate::index::{Index, InsertError};
 use crate::memory::graph_memory;
 
@@ -26,6 +28,9 @@ const MEAN_ROWS: usize = 10_000;
 
 /// Lists whose edges are measured.
 const MEASURED_LISTS: usize = 1_000;
+
+/// The beam that a depth of comparing again is learned with where none was found to reach a target: what most ask for.
+const GIVEN_BEAM: usize = 64;
 
 /// Nodes per turn of a thread.
 const CHUNK: usize = 256;
@@ -42,6 +47,51 @@ struct Trained {
 impl Index {
     /// Chooses the lists anew, decides what they carry (see [`gate`](crate::gate)) and writes it into them.
     pub(crate) fn make_blocks(&mut self) -> Result<(), InsertError> {
+        // While candidates are tried, nothing else is to answer for them.
+        let before = (self.blocks.take(), self.codes.take(), self.choice.take());
+        let made = self.decide();
+        if made.is_err() || self.blocks.is_none() {
+            // What lists carry is kept current, whether it is read or not (B1).
+            self.blocks = before.0;
+        }
+        if made.is_err() {
+            (self.codes, self.choice) = (before.1, before.2);
+        }
+        made
+    }
+
+    /// Asks again what [`train`](Self::train) decided, on the rows of today, however few came since: tries the same codes,
+    /// and where they do not reach the target any more, decides and writes all anew. Trains what was not trained.
+    ///
+    /// # Errors
+    /// [`InsertError`]; the index is then as it was.
+    pub fn retrain(&mut self) -> Result<(), InsertError> {
+        if self.quantization == Quantization::Blocks && self.choice.is_some() {
+            self.overwrite_dead_rows();
+            return self.decide_again();
+        }
+        self.train()
+    }
+
+    /// Tries what was decided on the rows of today; decides and writes anew where it does not do any more.
+    pub(crate) fn decide_again(&mut self) -> Result<(), InsertError> {
+        let Some(bits) = self.choice.as_ref().map(|choice| choice.bits) else { return self.make_blocks() };
+        if let Some(exam) = self.exam()
+            && self.blocks_in_use().is_some()
+        {
+            let trial = self.sit(&exam, self.target_recall);
+            if trial.recall >= self.target_recall {
+                self.learn(&exam, trial.ef);
+                let (target, points) = (self.target_recall, exam.points(self.dim));
+                self.choice = Some(Choice { bits, target, points, trials: vec![trial] });
+                self.drift = Drift::new(self.len() as u64, 0);
+                return Ok(());
+            }
+        }
+        self.make_blocks()
+    }
+
+    fn decide(&mut self) -> Result<(), InsertError> {
         let Some(metric) = block_metric(self.metric) else { return Ok(()) };
         let (count, layout) = (self.rows.len(), self.rows.layout());
         let own = Sq8::train(self.rows.rows(), layout.stride(), count, self.dim)?;
@@ -49,9 +99,10 @@ impl Index {
         let trained = Trained { metric, own, mean: self.mean(), unit: self.edge_unit(&lists), lists };
         let mut choice = Choice::given(if self.block_bits == 0 { 1 } else { self.block_bits });
         let mut coded = None;
-        if let Some(exam) = (self.block_bits == 0).then(|| self.exam(&trained.lists)).flatten() {
+        let exam = self.exam();
+        if let (Some(exam), 0) = (&exam, self.block_bits) {
             (choice.target, choice.points) = (self.target_recall, exam.points(self.dim));
-            choice.trials.push(self.sit(&exam, self.target_recall));
+            choice.trials.push(self.sit(exam, self.target_recall));
             for bits in [1, 2, 4] {
                 let is_reached = |trial: &Trial| trial.bits > 0 && trial.recall >= self.target_recall;
                 // Four bits cost what two do and more: a last resort.
@@ -61,13 +112,19 @@ impl Index {
                 let Some((graph, blocks)) = self.coded(bits, &trained)? else { break };
                 let plain = std::mem::replace(&mut self.graph, graph);
                 self.blocks = Some(blocks);
-                choice.trials.push(self.sit(&exam, self.target_recall));
+                choice.trials.push(self.sit(exam, self.target_recall));
                 let graph = std::mem::replace(&mut self.graph, plain);
                 coded = self.blocks.take().map(|blocks| (graph, blocks));
             }
+            let is_reached = |trial: &Trial| trial.bits > 0 && trial.recall >= self.target_recall;
+            if !choice.trials.iter().any(is_reached) {
+                self.codes = Some(self.make_codes()?);
+                choice.trials.push(self.sit(exam, self.target_recall));
+            }
             choice.decide();
+            self.codes = self.codes.take().filter(|_| choice.bits == CODE_BITS);
         }
-        if choice.bits > 0 {
+        if matches!(choice.bits, 1 | 2 | 4) {
             coded = match coded.take().filter(|(_, blocks)| blocks.bits() == choice.bits) {
                 Some(coded) => Some(coded),
                 None => self.coded(choice.bits, &trained)?,
@@ -76,8 +133,13 @@ impl Index {
                 self.graph = graph;
                 self.blocks = Some(blocks);
             }
+            if let Some(exam) = &exam {
+                let trial = choice.trials.iter().find(|trial| trial.bits == choice.bits);
+                self.learn(exam, trial.map_or(GIVEN_BEAM, |trial| trial.ef));
+            }
         }
         self.choice = Some(choice);
+        self.drift = Drift::new(self.len() as u64, 0);
         Ok(())
     }
 

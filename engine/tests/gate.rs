@@ -103,3 +103,38 @@ fn bits_can_be_fixed() {
     let builder = Index::builder(20, Metric::L2).quantization(Quantization::Blocks).block_bits(3);
     assert!(builder.build().is_err());
 }
+
+#[test]
+fn what_was_decided_is_asked_again_as_rows_change() {
+    let dim = 24;
+    let first = clustered(1200, dim, 11);
+    let mut index = built(dim, Metric::L2, &first, Quantization::Blocks);
+    let info = index.info();
+    assert_eq!((info.decided_rows, info.inserted_since), (1200, 0));
+    index.train().unwrap();
+    assert_eq!(index.info().choice, info.choice, "nothing came since");
+
+    // Rows of another kind: ten times as far apart, and elsewhere.
+    let later: Vec<f32> = clustered(700, dim, 12).iter().map(|value| 40.0 + 10.0 * value).collect();
+    index.insert_batch(&later[..500 * dim], None).unwrap();
+    index.train().unwrap();
+    assert_eq!((index.info().decided_rows, index.info().inserted_since), (1200, 500), "not yet");
+    index.insert_batch(&later[500 * dim..], None).unwrap();
+    let path = std::env::temp_dir().join(format!("orthant-drift-{}.idx", std::process::id()));
+    index.save(&path).unwrap();
+    let mut index = Index::open(&path, &OpenOptions::default()).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!((index.info().decided_rows, index.info().inserted_since), (1200, 700));
+    index.train().unwrap();
+    let info = index.info();
+    assert_eq!((info.decided_rows, info.inserted_since), (1900, 0));
+    let choice = info.choice.unwrap();
+    assert!(choice.points > 100 && choice.trials.iter().any(|trial| trial.bits == choice.bits), "{choice:?}");
+    assert!(index.validate().is_ok(), "{}", index.validate());
+    let queries = [&first[..40 * dim], &later[..40 * dim]].concat();
+    let found = recall(&index, &queries, 128);
+    assert!(found >= 0.93, "{found} {choice:?}");
+    index.insert(5000, &first[..dim]).unwrap_err();
+    index.insert_batch(&first[..dim], None).unwrap();
+    assert_eq!(index.info().inserted_since, 1);
+}

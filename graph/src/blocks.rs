@@ -6,9 +6,8 @@
 //! results.
 //!
 //! * **K1** Runs under one pin, as every search does (S1); the result depends on graph and arguments alone (S2).
-//! * **K2** A node waits once per estimate of it: several lists name it, their estimates differ, and the nearest of
-//!   them decides when it is expanded. Keeping the first alone costs recall: on one 384-d text set 0.9899 instead
-//!   of 0.9936 at ef 256, with one bit per dimension.
+//! * **K2** Several lists name a node, and their estimates differ; the nearest of them decides when it is expanded. Keeping
+//!   the first alone costs recall: on one 384-d text set 0.9899 instead of 0.9936 at ef 256, with one bit per dimension.
 //! * **K3** A node is in the result once, with the distance that [`BlockScorer::node`] gives.
 //! * **K4** Nodes that are not admitted are walked through and widen the beam by one place each, up to the limit that
 //!   [`Admit::routing_limit`] sets.
@@ -51,6 +50,12 @@ pub struct BlockSearch {
     pub k: usize,
     /// Results returned; at least `k`.
     pub keep: usize,
+    /// The search ends when `k` nodes are found and no estimate is below this times the distance of the `k`-th: easy
+    /// queries end early, hard ones use the whole width. At 1 and above; infinite: `ef` alone decides. For distances that
+    /// are never negative.
+    pub slack: f32,
+    /// Added to that distance first: what distances are off by where they are 0 in truth.
+    pub margin: f32,
 }
 
 /// A search over blocks under way, and the memory that it needs; reused from search to search.
@@ -60,6 +65,10 @@ pub struct BlockWalk {
     found: Vec<Neighbor>,
     states: Vec<u32>,
     keep: usize,
+    k: usize,
+    slack: f32,
+    margin: f32,
+    expanded: usize,
     /// Nodes met that are not admitted, and how many of them count (K4).
     routing: usize,
     routing_limit: usize,
@@ -67,6 +76,13 @@ pub struct BlockWalk {
     changes: Option<Changes>,
     /// Whose block was asked for last.
     hinted: NodeId,
+}
+
+impl BlockWalk {
+    /// Nodes expanded since it began: what it cost.
+    pub fn expanded(&self) -> usize {
+        self.expanded
+    }
 }
 
 impl Graph {
@@ -103,6 +119,9 @@ impl Graph {
         // As in `search` (C5).
         walk.changes = Some(self.slots.changes());
         walk.keep = search.keep.max(search.k).max(1);
+        walk.k = search.k.max(1);
+        (walk.slack, walk.margin) = (search.slack, search.margin);
+        walk.expanded = 0;
         walk.routing = 0;
         walk.routing_limit = Living(&self.slots).routing_limit(search.ef);
         walk.found.clear();
@@ -120,12 +139,12 @@ impl Graph {
     /// Expands one node of a walk, and asks for the block of the one after it. False when none is left.
     #[inline]
     pub fn step_walk<B: BlockScorer>(&self, scorer: &B, walk: &mut BlockWalk, pin: &Pin) -> bool {
-        self.expand_next::<false, B>(scorer, walk, &pin.0)
+        self.expand_next(scorer, walk, &pin.0)
     }
 
     /// All steps of a walk that are left, for a thread that does nothing else meanwhile.
     pub fn finish_walk<B: BlockScorer>(&self, scorer: &B, walk: &mut BlockWalk, pin: &Pin) {
-        while self.expand_next::<true, B>(scorer, walk, &pin.0) {}
+        while self.expand_next(scorer, walk, &pin.0) {}
     }
 
     /// The results of a walk that came to its end.
@@ -155,21 +174,22 @@ impl Graph {
     }
 
     #[inline(always)]
-    fn expand_next<const LOOKS_AHEAD: bool, B: BlockScorer>(
-        &self,
-        scorer: &B,
-        walk: &mut BlockWalk,
-        guard: &Guard,
-    ) -> bool {
-        let Some(node) = walk.waiting.take_next() else { return false };
-        let Some((words, payload)) = self.block(node, guard) else { return true };
-        if LOOKS_AHEAD {
-            // The second nearest, while the nearest is worked on: it is expanded next unless something nearer turns up.
-            self.hint_next(walk, guard);
+    fn expand_next<B: BlockScorer>(&self, scorer: &B, walk: &mut BlockWalk, guard: &Guard) -> bool {
+        if walk.waiting.nearest() > walk.waiting.bound() {
+            return false;
         }
+        let Some(node) = walk.waiting.take_next() else { return false };
+        walk.expanded += 1;
+        let Some((words, payload)) = self.block(node, guard) else { return true };
+        // The second nearest, while the nearest is worked on: it is expanded next unless something nearer turns up.
+        self.hint_next(walk, guard);
         let distance = scorer.node(payload);
         if walk.changes.is_some_and(Changes::is_none) || Living(&self.slots).admits(node) {
             keep_nearest(&mut walk.found, walk.keep, Neighbor { node, distance });
+            if let (true, Some(last)) = (walk.slack.is_finite(), walk.found.get(walk.k - 1)) {
+                // Never nearer than this: it would end the search.
+                walk.waiting.cut(walk.slack * (last.distance.max(0.0) + walk.margin));
+            }
         } else if walk.routing < walk.routing_limit {
             walk.routing += 1;
             walk.waiting.widen();
@@ -181,8 +201,9 @@ impl Graph {
             near &= near - 1;
             let Some(&word) = words.get(lane) else { break };
             let neighbor = node_of(word);
-            if !walk.waiting.was_taken(neighbor) {
-                walk.waiting.offer(estimates[lane], neighbor);
+            if walk.waiting.offer(estimates[lane], neighbor) {
+                // Where its list lies: the first of two waits.
+                self.hint_head(neighbor);
             }
         }
         self.hint_next(walk, guard);

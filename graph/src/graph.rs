@@ -338,6 +338,15 @@ impl Graph {
         }
     }
 
+    /// Asks for what says where the level-0 list of `node` lies.
+    #[inline(always)]
+    pub(crate) fn hint_head(&self, node: NodeId) {
+        if (node as usize) < self.node_bound() {
+            // SAFETY: heads are there for all nodes below the bound, as in `list`.
+            crate::prefetch::line(unsafe { self.base.head_word(node as usize) });
+        }
+    }
+
     /// The level-0 list of `node` with the bytes behind it: the words (empty places included) and the payload.
     /// None for a node without a list.
     #[inline(always)]

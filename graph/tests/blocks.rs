@@ -2,8 +2,8 @@
 #![cfg(not(loom))]
 
 use orthant_graph::{
-    BLOCK_LANES, BlockScorer, BlockSearch, Graph, GraphConfig, GraphMemory, LevelDraw, Neighbor, NodeId,
-    Scratch, Space,
+    BLOCK_LANES, BlockScorer, BlockSearch, BlockWalk, Graph, GraphConfig, GraphMemory, LevelDraw, Neighbor,
+    NodeId, Scratch, Space,
 };
 
 mod support;
@@ -83,7 +83,14 @@ fn refined(rows: &Rows, mut graph: Graph) -> Graph {
 fn search(graph: &Graph, query: &[f32], noise: f32, ef: usize, scratch: &mut Scratch) -> Vec<Neighbor> {
     let starts = [Neighbor { node: 0, distance: 0.0 }, Neighbor { node: NodeId::MAX, distance: 0.0 }];
     let scorer = FromQuery { query, noise };
-    graph.search_blocks(&scorer, &starts, BlockSearch { ef, k: 10, keep: 20 }, scratch).to_vec()
+    graph
+        .search_blocks(
+            &scorer,
+            &starts,
+            BlockSearch { ef, k: 10, keep: 20, slack: f32::INFINITY, margin: 0.0 },
+            scratch,
+        )
+        .to_vec()
 }
 
 fn recall(graph: &Graph, rows: &Rows, queries: &Rows, noise: f32, ef: usize) -> f64 {
@@ -115,6 +122,34 @@ fn refined_lists_are_full_and_searched_well() {
     assert!(exact >= 0.99 && noisy >= 0.99, "{exact} {noisy}");
     let narrow = recall(&graph, &rows, &queries, 0.3, 10);
     assert!(narrow < noisy, "a bad estimate in a narrow beam shows: {narrow}");
+}
+
+#[test]
+fn a_search_with_slack_ends_early_and_finds_nearly_as_much() {
+    let (rows, queries) = (Rows::random(3000, 12, 13), Rows::random(60, 12, 14));
+    let graph = refined(&rows, build(&rows, 8, 60, 2));
+    let (pin, mut walk) = (graph.pin(), BlockWalk::default());
+    let starts = [Neighbor { node: 0, distance: 0.0 }];
+    let mut total = [0; 3];
+    let mut hits = [0; 3];
+    for query in 0..queries.count() as NodeId {
+        let scorer = FromQuery { query: queries.row(query), noise: 0.0 };
+        let truth = rows.exact(queries.row(query))[9].0;
+        for (at, slack) in [1.0, 1.5, f32::INFINITY].into_iter().enumerate() {
+            graph.begin_walk(
+                &starts,
+                BlockSearch { ef: 120, k: 10, keep: 10, slack, margin: 0.0 },
+                &mut walk,
+                &pin,
+            );
+            graph.finish_walk(&scorer, &mut walk, &pin);
+            total[at] += walk.expanded();
+            hits[at] +=
+                graph.end_walk(&scorer, &mut walk, &pin).iter().filter(|hit| hit.distance <= truth).count();
+        }
+    }
+    assert!(total[0] < total[1] && total[1] < total[2], "{total:?}");
+    assert!(hits[0] <= hits[1] && hits[1] <= hits[2] && hits[1] * 100 >= hits[2] * 98, "{hits:?}");
 }
 
 #[test]
@@ -154,7 +189,14 @@ fn without_a_place_to_begin_nothing_is_found() {
     let mut scratch = Scratch::new();
     let scorer = FromQuery { query: rows.row(3), noise: 0.0 };
     assert!(
-        graph.search_blocks(&scorer, &[], BlockSearch { ef: 10, k: 5, keep: 5 }, &mut scratch).is_empty()
+        graph
+            .search_blocks(
+                &scorer,
+                &[],
+                BlockSearch { ef: 10, k: 5, keep: 5, slack: f32::INFINITY, margin: 0.0 },
+                &mut scratch
+            )
+            .is_empty()
     );
     assert_eq!(search(&graph, rows.row(3), 0.0, 50, &mut scratch)[0].node, 3);
     let config = GraphConfig::new(4, 30).unwrap().with_payload_bytes(Blocks(&rows).payload_bytes()).unwrap();

@@ -29,6 +29,6 @@ pub use dispatch::Kernel;
 pub use element::{Against, Element};
 pub use half::{bf16, f16};
 pub use isa::{ISA_VARIABLE, Isa, IsaError, WITHOUT_VARIABLE, active_isa, available_isas};
-pub use lut::{LUT_BLOCK, LutKernel};
+pub use lut::{LUT_BLOCK, LutKernel, NARROW_ENTRY};
 pub use metric::{Metric, UnknownMetric};
 pub use tiles::TileKernel;

@@ -3,7 +3,7 @@
 mod support;
 
 use orthant_kernels::{
-    BitKernel, BitMetric, BlockKernel, BlockWidth, Isa, IsaError, LUT_BLOCK, LutKernel, Metric,
+    BitKernel, BitMetric, BlockKernel, BlockWidth, Isa, IsaError, LUT_BLOCK, LutKernel, Metric, NARROW_ENTRY,
     available_isas, reference,
 };
 use support::{Numbers, assert_close};
@@ -90,6 +90,27 @@ fn table_sums_match_a_plain_loop() {
                 let mut sums = [0xffff; LUT_BLOCK];
                 kernel.block(&table, &block, &mut sums);
                 assert_eq!(sums[..], expected, "{isa}, {subspaces} subspaces, {vectors} vectors");
+            }
+        }
+    }
+}
+
+#[test]
+fn narrow_sums_are_those_of_a_wide_kernel() {
+    let mut numbers = Numbers(23);
+    for subspaces in (0..=17).chain([32, 35, 96, 192, 384]) {
+        let codes: Vec<u8> = numbers.vector(16 * subspaces);
+        for isa in available_isas() {
+            let (wide, narrow) =
+                (LutKernel::with_isa(subspaces, isa).unwrap(), LutKernel::narrow(subspaces, isa).unwrap());
+            assert_eq!(narrow.max_entry(), NARROW_ENTRY);
+            let mut table: Vec<u8> = numbers.vector(16 * subspaces);
+            for is_full in [false, true] {
+                table.iter_mut().for_each(|entry| *entry = if is_full { NARROW_ENTRY } else { *entry % 64 });
+                let (mut found, mut expected) = ([0xffff; LUT_BLOCK], [0; LUT_BLOCK]);
+                narrow.block(&table, &codes, &mut found);
+                wide.block(&table, &codes, &mut expected);
+                assert_eq!(found, expected, "{isa}, {subspaces} subspaces");
             }
         }
     }

@@ -3,7 +3,7 @@
 //! The bodies are ordinary safe Rust that the compiler vectorizes. It neither fuses nor reorders floating-point
 //! arithmetic, so all versions give the same bits.
 
-use orthant_kernels::{Isa, IsaError};
+use orthant_kernels::{Isa, IsaError, active_isa};
 
 /// An instruction set that this CPU has: there is no other way to one than to ask [`Isa::require`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,6 +12,12 @@ pub(crate) struct Path(Isa);
 impl Path {
     pub(crate) fn new(isa: Isa) -> Result<Self, IsaError> {
         Ok(Self(isa.require()?))
+    }
+
+    /// The path of [`active_isa`]; where the environment forces one that is missing, what every CPU has, since all give the
+    /// same bits.
+    pub(crate) fn active() -> Self {
+        active_isa().and_then(Self::new).unwrap_or(Self(Isa::Scalar))
     }
 
     #[inline(always)]

@@ -18,6 +18,7 @@
 use orthant_kernels::{CodeKernel, IsaError, Metric};
 
 use crate::frame::{self, CodecError};
+use crate::multi::{Path, multiversion};
 use crate::report::{Distortion, Report};
 
 /// The steps that a dimension's range is cut into: one less than there are codes.
@@ -104,6 +105,7 @@ pub struct Sq8 {
     inverse: Vec<f32>,
     /// Every trained value was an integer, and every step is 0 or a power of two that is at most 1.
     is_integer: bool,
+    path: Path,
 }
 
 impl Sq8 {
@@ -159,7 +161,7 @@ impl Sq8 {
                 },
             )
             .collect();
-        Self { min, step, inverse, is_integer }
+        Self { min, step, inverse, is_integer, path: Path::active() }
     }
 
     /// Elements per row, and bytes per code.
@@ -254,43 +256,18 @@ impl Sq8 {
             Metric::Cosine | Metric::L1 => panic!("there are no {metric} distances on scalar codes"),
         };
         let Sq8Query { factors, weights, .. } = prepared;
-        factors.clear();
-        weights.clear();
-        let mut constant = 0.0;
-        let mut largest = 0.0f64;
-        for ((&value, &min), &step) in query.iter().zip(&self.min).zip(&self.step) {
-            let step = f64::from(step);
-            let middle = f64::from(min) + step * f64::from(MIDDLE);
-            let factor = match metric {
-                Metric::L2 => {
-                    let offset = f64::from(value) - middle;
-                    constant += offset * offset;
-                    offset * step
-                }
-                _ => {
-                    constant -= f64::from(value) * middle;
-                    f64::from(value) * step
-                }
-            };
-            largest = largest.max(factor.abs());
-            factors.push(factor);
-        }
+        factors.resize(self.dim(), 0.0);
+        weights.resize(self.dim(), 0);
+        let (constant, largest) =
+            fill_factors(self.path, query, &self.min, &self.step, metric == Metric::L2, factors);
         let most = f64::from(CodeKernel::max_weight_at(self.dim()));
         let mut per_unit = if largest > 0.0 { most / largest } else { 0.0 };
         if self.is_integer && per_unit >= 1.0 {
             // A power of two keeps the factors of an integer query exact; it costs at most one bit.
             per_unit = per_unit.log2().floor().exp2();
         }
-        let mut sum = 0i64;
-        for &factor in factors.iter() {
-            // At most `most` in size by the choice of `per_unit`, so the cast keeps the value (Q2); it
-            // takes the NaN of a query that is not finite to 0.
-            // Half away from zero, without a call.
-            let scaled = factor * per_unit;
-            let weight = (scaled + 0.5f64.copysign(scaled)) as i16;
-            sum += i64::from(weight);
-            weights.push(weight);
-        }
+        // At most `most` in size by the choice of `per_unit` (Q2).
+        let sum = fill_weights(self.path, factors, per_unit, weights);
         let unit = if per_unit > 0.0 { factor / per_unit } else { 0.0 };
         prepared.scale = unit as f32;
         prepared.offset = (constant - unit * f64::from(MIDDLE) * sum as f64) as f32;
@@ -417,6 +394,69 @@ pub(crate) fn check_rows(len: usize, stride: usize, count: usize, dim: usize) {
     assert!(stride >= dim, "a stride of {stride} elements is shorter than the dimension {dim}");
     let needed = if count == 0 { 0 } else { (count - 1) * stride + dim };
     assert!(len >= needed, "{count} rows do not fit {len} elements");
+}
+
+multiversion! {
+    /// What each code of a row counts beside a query, in `factors`; what the query alone adds up to, and the largest size
+    /// of a factor.
+    fn fill_factors(
+        query: &[f32],
+        min: &[f32],
+        step: &[f32],
+        is_l2: bool,
+        factors: &mut [f64],
+    ) -> (f64, f64) {
+        let (mut constant, mut largest) = ([0.0f64; 8], [0.0f64; 8]);
+        let mut of = |lane: usize, value: f32, min: f32, step: f32| {
+            let (value, step) = (f64::from(value), f64::from(step));
+            let middle = f64::from(min) + step * f64::from(MIDDLE);
+            let offset = value - middle;
+            constant[lane] += if is_l2 { offset * offset } else { -value * middle };
+            let factor = if is_l2 { offset * step } else { value * step };
+            let size = factor.abs();
+            largest[lane] = if size > largest[lane] { size } else { largest[lane] };
+            factor
+        };
+        let (queries, query_rest) = query.as_chunks::<8>();
+        let (mins, min_rest) = min.as_chunks::<8>();
+        let (steps, step_rest) = step.as_chunks::<8>();
+        let (out, out_rest) = factors.as_chunks_mut::<8>();
+        for (((query, min), step), out) in queries.iter().zip(mins).zip(steps).zip(out) {
+            for lane in 0..8 {
+                out[lane] = of(lane, query[lane], min[lane], step[lane]);
+            }
+        }
+        let rest = query_rest.iter().zip(min_rest).zip(step_rest).zip(out_rest);
+        for (lane, (((&query, &min), &step), out)) in rest.enumerate() {
+            *out = of(lane, query, min, step);
+        }
+        (constant.iter().sum(), largest.iter().fold(0.0, |a, &b| if b > a { b } else { a }))
+    }
+}
+
+/// Added to a number below 2⁵¹ in size it leaves the number, rounded to the nearest integer, in the low bits (1.5 · 2⁵²).
+const ROUND: f64 = 6_755_399_441_055_744.0;
+
+multiversion! {
+    /// Factors in units, rounded, and their sum. Factors that are not finite give any weights.
+    fn fill_weights(factors: &[f64], per_unit: f64, weights: &mut [i16]) -> i64 {
+        let mut sums = [0i64; 8];
+        let (chunks, rest) = factors.as_chunks::<8>();
+        let (out, out_rest) = weights.as_chunks_mut::<8>();
+        for (factors, out) in chunks.iter().zip(out) {
+            for lane in 0..8 {
+                // The low bits of the sum are those of the integer, negative ones included.
+                let weight = (factors[lane] * per_unit + ROUND).to_bits() as i16;
+                sums[lane] += i64::from(weight);
+                out[lane] = weight;
+            }
+        }
+        for (&factor, out) in rest.iter().zip(out_rest) {
+            *out = (factor * per_unit + ROUND).to_bits() as i16;
+            sums[0] += i64::from(*out);
+        }
+        sums.iter().sum()
+    }
 }
 
 #[cfg(test)]

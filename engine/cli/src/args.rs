@@ -93,6 +93,17 @@ pub(crate) enum QuantizationName {
     Blocks,
 }
 
+/// What an index is to be good at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ModeName {
+    /// Fastest, most memory: --quantization blocks
+    Speed,
+    /// Rows and codes in memory: --quantization sq8
+    Balanced,
+    /// Codes in memory, rows in the file
+    Memory,
+}
+
 /// How rows become a graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum MethodName {
@@ -130,6 +141,9 @@ pub(crate) struct GraphArgs {
     /// Codes read during the search
     #[arg(long, value_enum, value_name = "CODES", default_value = "none")]
     pub(crate) quantization: QuantizationName,
+    /// A name for several choices: what the index is to be good at
+    #[arg(long, value_enum, value_name = "MODE", conflicts_with = "quantization")]
+    pub(crate) mode: Option<ModeName>,
     /// With --quantization blocks: bits per dimension of a neighbor's code (1, 2 or 4); 0 tries them and takes the cheapest
     /// that reaches --target-recall, or whole rows where none does
     #[arg(long, value_name = "BITS", default_value_t = 0)]

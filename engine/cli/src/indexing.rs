@@ -5,9 +5,9 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use orthant_engine::storage::persist::OpenError as FileError;
-use orthant_engine::{Index, IndexBuilder, Metric, OpenError, OpenOptions, Quantization};
+use orthant_engine::{Index, IndexBuilder, Metric, Mode, OpenError, OpenOptions, Quantization};
 
-use crate::args::{GraphArgs, MethodName, MetricName, QuantizationName};
+use crate::args::{GraphArgs, MethodName, MetricName, ModeName, QuantizationName};
 use crate::failure::{Internal, WithHint};
 use crate::progress::Progress;
 
@@ -32,6 +32,16 @@ impl From<QuantizationName> for Quantization {
     }
 }
 
+impl From<ModeName> for Mode {
+    fn from(name: ModeName) -> Self {
+        match name {
+            ModeName::Speed => Self::Speed,
+            ModeName::Balanced => Self::Balanced,
+            ModeName::Memory => Self::Memory,
+        }
+    }
+}
+
 /// Builds an index over `count` rows that `read` fills in one by one, with a progress bar. Row `i`
 /// becomes node `i` under key `i`. `output` is where the index will be saved. Returns the seconds it took as well.
 pub(crate) fn build<E: std::error::Error + Send + Sync + 'static>(
@@ -41,7 +51,7 @@ pub(crate) fn build<E: std::error::Error + Send + Sync + 'static>(
     (threads, cores): (usize, Option<Vec<usize>>),
     output: Option<&Path>,
 ) -> anyhow::Result<(Index, f64)> {
-    let builder = IndexBuilder::new(dim, metric)
+    let mut builder = IndexBuilder::new(dim, metric)
         .m(graph.m)
         .ef_construction(graph.ef_construction)
         .seed(graph.seed)
@@ -50,6 +60,9 @@ pub(crate) fn build<E: std::error::Error + Send + Sync + 'static>(
         .quantization(graph.quantization.into())
         .block_bits(graph.block_bits)
         .target_recall(graph.target_recall);
+    if let Some(mode) = graph.mode {
+        builder = builder.mode(mode.into());
+    }
     if graph.method == MethodName::Bulk {
         return crate::bulk::build(builder, count, read, graph, output);
     }

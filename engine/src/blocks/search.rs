@@ -34,6 +34,13 @@ pub(crate) struct BlockScratch {
     has_zero_row: bool,
 }
 
+impl BlockScratch {
+    /// Nodes that the last search expanded.
+    pub(crate) fn expanded(&self) -> usize {
+        self.walk.expanded()
+    }
+}
+
 /// What is to be done with a walk that came to its end.
 enum Ended {
     /// It goes on, wider.
@@ -47,7 +54,9 @@ enum Ended {
 impl Index {
     /// The blocks, where searches go by them.
     pub(crate) fn blocks_in_use(&self) -> Option<&Blocks> {
-        self.blocks.as_ref().filter(|_| self.quantization == Quantization::Blocks)
+        // Those of a decision before the last may still be kept current.
+        let is_chosen = self.choice.as_ref().is_none_or(|choice| matches!(choice.bits, 1 | 2 | 4));
+        self.blocks.as_ref().filter(|_| self.quantization == Quantization::Blocks && is_chosen)
     }
 
     /// Searches by blocks; fills `scratch.nodes` with what is to be compared at full precision. False where there
@@ -65,7 +74,10 @@ impl Index {
             self.graph.finish_walk(&blocks.from(query), walk, pin);
             match self.end(blocks, params, pin, scratch) {
                 Ended::Widened => {}
-                Ended::Found => return true,
+                Ended::Found => {
+                    self.ask_for_rows(&scratch.nodes);
+                    return true;
+                }
                 Ended::Nothing => return false,
             }
         }
@@ -81,19 +93,19 @@ impl Index {
             starts.push(Neighbor { node, distance: f32::NEG_INFINITY });
         }
         *ef = params.ef.max(params.k);
-        self.graph.begin_walk(starts, beam(params, *ef), walk, pin);
+        self.graph.begin_walk(starts, beam(blocks, params, *ef), walk, pin);
     }
 
     fn end(&self, blocks: &Blocks, params: SearchParams, pin: &Pin, scratch: &mut SearchScratch) -> Ended {
         let BlockScratch { query, starts, walk, ef, .. } = &mut scratch.block;
         let found = self.graph.end_walk(&blocks.from(query), walk, pin);
-        // A beam holds some nodes more than once; a narrow one may end with too few.
+        // Some nodes of a beam are hidden; a narrow one may end with too few.
         if found.len() < params.k.min(self.graph.len()) {
             if *ef >= MOST_WIDENED * params.k {
                 return Ended::Nothing;
             }
             *ef *= 2;
-            self.graph.begin_walk(starts, beam(params, *ef), walk, pin);
+            self.graph.begin_walk(starts, beam(blocks, params, *ef), walk, pin);
             return Ended::Widened;
         }
         // Behind the k-th by code, only what may be nearer in truth is compared again.
@@ -185,8 +197,9 @@ impl Index {
 /// Lines of a row that are asked for.
 const ROW_LINES: usize = 8;
 
-fn beam(params: SearchParams, ef: usize) -> BlockSearch {
-    BlockSearch { ef, k: params.k, keep: params.rerank.max(params.k) }
+fn beam(blocks: &Blocks, params: SearchParams, ef: usize) -> BlockSearch {
+    let (ef, slack) = blocks.tuning().beam(ef);
+    BlockSearch { ef, k: params.k, keep: params.rerank.max(params.k), slack, margin: blocks.margin }
 }
 
 /// Where one of the queries in turn stands.

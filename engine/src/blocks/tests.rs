@@ -19,7 +19,7 @@ fn rows(count: usize, dim: usize, seed: u64) -> Vec<f32> {
 
 fn index(dim: usize, metric: Metric, data: &[f32]) -> Index {
     let builder = Index::builder(dim, metric).m(8).ef_construction(80).threads(1);
-    let mut index = builder.quantization(Quantization::Blocks).build().unwrap();
+    let mut index = builder.quantization(Quantization::Blocks).block_bits(1).build().unwrap();
     for (key, row) in (0u64..).zip(data.chunks_exact(dim)) {
         index.insert(key, row).unwrap();
     }

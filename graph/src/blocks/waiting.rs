@@ -1,58 +1,100 @@
-//! What a search over blocks has yet to expand, nearest estimate first.
+//! What a search over blocks has yet to expand.
 //!
-//! Keys as in [`Beam`](crate::beam::Beam): those before `next` are taken. A node may be in several times (K2).
+//! Estimates wait in no order: putting one in is an append, and the nearest is found by looking at all of them, 16 at a time.
+//! A search puts in several times as many as it takes out, so that is far cheaper than to keep them sorted.
+//!
+//! * **W1** With width `w`, what is taken is what a sorted array of the `w` nearest nodes would give: the search is over
+//!   when `w` nodes that were taken are nearer than every one that still waits.
+//! * **W2** Places of `distances` behind those in use are infinite, up to a whole number of steps.
+//!
+//! Cost: an append per estimate, a look at all that wait per node taken.
 
 use crate::NodeId;
-use crate::beam::{distance_of, key_of, ordered_bits};
+use crate::beam::ordered_bits;
 
-/// The marks of an empty place in the table of taken nodes.
-const NOBODY: NodeId = NodeId::MAX;
-
-/// Places in the table: 8 KB or 32 per place of the beam. With half as many, nodes that are expanded twice, and offer all
-/// they did before, showed in the recall.
-const FEWEST_TAKEN: usize = 1 << 11;
-const MOST_TAKEN: usize = 1 << 16;
-
-/// Words that are moved at once.
-const STEP: usize = 8;
-
-/// A place that nothing waits in: above all keys.
+/// An empty place in the table of nodes.
 const EMPTY: u64 = u64::MAX;
 
-/// Nodes that wait to be expanded, by estimate, and which ones were.
+/// Stands for the estimate of a node that was taken: below those of all numbers.
+const TAKEN: u32 = 0;
+
+/// Places in the table: 16 KB or 32 per place of the beam. With half as many, nodes that are expanded twice, and offer all
+/// they did before, showed in the recall.
+const FEWEST_PLACES: usize = 1 << 11;
+const MOST_PLACES: usize = 1 << 16;
+
+/// Estimates that are looked at together.
+const STEP: usize = 16;
+
+/// Estimates that wait, beyond twice the width, before those that can never be taken are dropped.
+const SPARE: usize = 256;
+
+/// Nodes that wait to be expanded, and which ones were.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
-    /// A zero, then the keys in order, then empty places up to a whole number of steps. Behind the width there may be
-    /// keys that were displaced; nobody takes them.
-    cells: Vec<u64>,
+    distances: Vec<f32>,
+    nodes: Vec<NodeId>,
+    /// How many wait.
+    count: usize,
+    /// The place of the nearest, while anything waits.
+    nearest: usize,
     width: usize,
-    next: usize,
-    /// Taken nodes, each in the one place that it can have; a newcomer takes it over. So one may be forgotten, and is
-    /// then expanded once more.
-    taken: Vec<NodeId>,
+    /// Estimates from here on can never be taken.
+    bound: f32,
+    /// Estimates that were taken.
+    spent: Vec<f32>,
+    /// For choosing among all estimates.
+    chosen: Vec<f32>,
+    /// `node << 32 | estimate`, each in the one place that it can have: the nearest at which a node waits, or that it was
+    /// taken. A newcomer takes a place over, but for that of a taken node only when it is taken itself. So one may be
+    /// forgotten: it waits twice then, or is expanded twice.
+    known: Vec<u64>,
+    /// The places of the table that are in use: clearing them alone keeps the rest out of the cache.
+    marked: Vec<u32>,
     shift: u32,
-    /// Whether the CPU moves [`STEP`] words at once.
-    is_wide: bool,
+    find: Option<FindFn>,
 }
+
+/// The first place of the smallest number.
+///
+/// Safety: the CPU has what the function was compiled for.
+type FindFn = unsafe fn(&[f32]) -> usize;
 
 impl Waiting {
     pub(super) fn reset(&mut self, ef: usize) {
         self.width = ef.max(1);
-        self.next = 0;
-        self.cells.clear();
-        self.cells.push(0);
-        self.cells.resize(1 + (self.width + 2).next_multiple_of(STEP), EMPTY);
-        let places = (32 * self.width).next_power_of_two().clamp(FEWEST_TAKEN, MOST_TAKEN);
+        self.bound = f32::INFINITY;
+        (self.count, self.nearest) = (0, 0);
+        self.distances.clear();
+        self.nodes.clear();
+        // All that a search may need: no more allocation, however long it is.
+        self.distances.reserve(self.most() + 2 * STEP);
+        self.nodes.reserve(self.most() + 2 * STEP);
+        self.chosen.reserve(self.most() + 2 * STEP);
+        self.spent.clear();
+        self.spent.reserve(2 * self.width + STEP);
+        let places = (32 * self.width).next_power_of_two().clamp(FEWEST_PLACES, MOST_PLACES);
         self.shift = 32 - places.ilog2();
-        self.taken.resize(places, NOBODY);
-        self.taken.fill(NOBODY);
-        self.is_wide = is_wide();
+        if places == self.known.len() {
+            self.marked.drain(..).for_each(|place| self.known[place as usize] = EMPTY);
+        } else {
+            self.marked.clear();
+            self.known.clear();
+            self.known.resize(places, EMPTY);
+            // Each place once.
+            self.marked.reserve(places);
+        }
+        self.find.get_or_insert_with(find_fn);
+    }
+
+    fn most(&self) -> usize {
+        2 * self.width + SPARE
     }
 
     /// One more place.
     pub(super) fn widen(&mut self) {
         self.width += 1;
-        self.cells.resize(1 + (self.width + 2).next_multiple_of(STEP), EMPTY);
+        // Some of what was dropped would have had a place; it is lost, as it was from a full array.
     }
 
     #[inline(always)]
@@ -62,144 +104,243 @@ impl Waiting {
     }
 
     #[inline(always)]
-    pub(super) fn was_taken(&self, node: NodeId) -> bool {
-        self.taken[self.place(node)] == node
+    fn was_taken(&self, node: NodeId) -> bool {
+        self.known[self.place(node)] == u64::from(node) << 32 | u64::from(TAKEN)
     }
 
-    /// What an estimate must be below to be let in: infinite until all places are taken.
+    /// Notes what is known of a node.
+    #[inline(always)]
+    fn note(&mut self, place: usize, node: NodeId, estimate: u32) {
+        if self.known[place] == EMPTY {
+            self.marked.push(place as u32);
+        }
+        self.known[place] = u64::from(node) << 32 | u64::from(estimate);
+    }
+
+    /// What an estimate must be below to be let in: as much as is known of it.
     #[inline(always)]
     pub(super) fn bound(&self) -> f32 {
-        match self.cells[self.width] {
-            EMPTY => f32::INFINITY,
-            last => distance_of((last >> 32) as u32),
+        self.bound
+    }
+
+    /// Lets in nothing from `bound` on any more.
+    #[inline(always)]
+    pub(super) fn cut(&mut self, bound: f32) {
+        self.bound = self.bound.min(bound);
+    }
+
+    /// Lets a node wait, unless it does at a nearer estimate, or was taken. Whether it does now.
+    #[inline(always)]
+    pub(super) fn offer(&mut self, estimate: f32, node: NodeId) -> bool {
+        let (place, bits) = (self.place(node), ordered_bits(estimate));
+        let known = self.known[place];
+        if (known >> 32) as NodeId == node && known as u32 <= bits {
+            return false;
         }
+        if known as u32 != TAKEN {
+            self.note(place, node, bits);
+        }
+        if self.count == self.distances.len() {
+            self.grow();
+        }
+        self.distances[self.count] = estimate;
+        self.nodes[self.count] = node;
+        // The nearest of none: the place behind those in use, which is infinite.
+        if estimate < self.distances[self.nearest] {
+            self.nearest = self.count;
+        }
+        self.count += 1;
+        true
+    }
+
+    #[cold]
+    fn grow(&mut self) {
+        if self.count >= self.most() {
+            self.drop_farthest();
+        }
+        let length = (self.count + STEP).next_multiple_of(STEP);
+        self.distances.resize(length, f32::INFINITY);
+        self.nodes.resize(length, NodeId::MAX);
+    }
+
+    /// Drops what `width` of all estimates are nearer than.
+    fn drop_farthest(&mut self) {
+        // Those of nodes that wait nearer, or were taken, take no place.
+        let is_stale = |waiting: &Self, place: usize| {
+            let (node, bits) = (waiting.nodes[place], ordered_bits(waiting.distances[place]));
+            let known = waiting.known[waiting.place(node)];
+            (known >> 32) as NodeId == node && (known as u32) < bits
+        };
+        self.keep(|waiting, place| !is_stale(waiting, place));
+        self.chosen.clear();
+        self.chosen.extend_from_slice(&self.distances[..self.count]);
+        // What was spent takes places too. To leave some of it out only leaves the bound higher.
+        let room = self.chosen.capacity() - self.chosen.len();
+        self.chosen.extend(self.spent.iter().take(room));
+        let rank = self.width.min(self.chosen.len().saturating_sub(1));
+        if self.chosen.is_empty() {
+            return self.seek();
+        }
+        let (_, &mut bound, _) = self.chosen.select_nth_unstable_by(rank, f32::total_cmp);
+        if self.chosen.len() > self.width {
+            self.cut(bound);
+        }
+        self.keep(|waiting, place| waiting.distances[place] < waiting.bound);
+        self.seek();
+    }
+
+    /// Keeps the estimates of some places, in their order.
+    fn keep(&mut self, is_kept: impl Fn(&Self, usize) -> bool) {
+        let mut kept = 0;
+        for place in 0..self.count {
+            if is_kept(self, place) {
+                self.distances[kept] = self.distances[place];
+                self.nodes[kept] = self.nodes[place];
+                kept += 1;
+            }
+        }
+        self.distances[kept..].fill(f32::INFINITY);
+        self.count = kept;
     }
 
     #[inline(always)]
-    pub(super) fn offer(&mut self, estimate: f32, node: NodeId) {
-        // Without the id: of equal ones, the first stays.
-        if u64::from(ordered_bits(estimate)) >= self.cells[self.width] >> 32 {
-            return;
+    fn seek(&mut self) {
+        if let Some(find) = self.find {
+            // SAFETY: `find_fn` asked the CPU.
+            self.nearest = unsafe { find(&self.distances) };
         }
-        let key = key_of(estimate, node);
-        let place = match self.is_wide {
-            #[cfg(target_arch = "x86_64")]
-            // SAFETY: `is_wide` says that the CPU has it; the cells are a zero and whole steps.
-            true => unsafe { insert_512(&mut self.cells, key) },
-            _ => insert(&mut self.cells, key),
-        };
-        if self.cells[place + 2] | 1 == key | 1 {
-            // The same estimate of the same node, taken or not: it was there, right behind.
-            let behind = self.cells.len() - 1;
-            self.cells.copy_within(place + 2..=behind, place + 1);
-            self.cells[behind] = EMPTY;
-            return;
-        }
-        self.next = self.next.min(place);
+    }
+
+    /// Takes out the nearest.
+    #[inline(always)]
+    fn drop_nearest(&mut self) {
+        self.count -= 1;
+        self.distances[self.nearest] = self.distances[self.count];
+        self.nodes[self.nearest] = self.nodes[self.count];
+        self.distances[self.count] = f32::INFINITY;
+        self.seek();
     }
 
     /// The node with the nearest estimate that was not taken yet.
     #[inline(always)]
     pub(super) fn take_next(&mut self) -> Option<NodeId> {
-        while self.next < self.width {
-            let cell = &mut self.cells[1 + self.next];
-            if *cell == EMPTY {
-                return None;
-            }
-            let is_waiting = *cell & 1 == 0;
-            *cell |= 1;
-            let node = (*cell as u32) >> 1;
-            self.next += 1;
-            if is_waiting && !self.was_taken(node) {
-                let place = self.place(node);
-                self.taken[place] = node;
-                // So that the one after can be asked for.
-                while self.cells.get(1 + self.next).is_some_and(|&key| key & 1 == 1 && key != EMPTY) {
-                    self.next += 1;
-                }
+        let node = self.peek_next()?;
+        self.note(self.place(node), node, TAKEN);
+        if self.spent.len() == self.spent.capacity() && self.spent.len() > self.width {
+            // More than the width's nearest are never counted.
+            self.spent.select_nth_unstable_by(self.width, f32::total_cmp);
+            self.spent.truncate(self.width);
+        }
+        self.spent.push(self.distances[self.nearest]);
+        self.drop_nearest();
+        Some(node)
+    }
+
+    /// The nearest estimate that waits; infinite when there is none.
+    #[inline(always)]
+    pub(super) fn nearest(&self) -> f32 {
+        if self.count == 0 { f32::INFINITY } else { self.distances[self.nearest] }
+    }
+
+    /// The node that is taken next, if no nearer one comes. Nodes that were taken before are passed over.
+    #[inline(always)]
+    pub(super) fn peek_next(&mut self) -> Option<NodeId> {
+        while self.count > 0 && !self.is_over() {
+            let node = self.nodes[self.nearest];
+            if !self.was_taken(node) {
                 return Some(node);
             }
+            self.drop_nearest();
         }
         None
     }
 
+    /// Whether as many taken nodes as there are places are nearer than all that wait (W1).
     #[inline(always)]
-    pub(super) fn peek_next(&self) -> Option<NodeId> {
-        if self.next >= self.width {
-            return None;
+    fn is_over(&self) -> bool {
+        self.spent.len() >= self.width && {
+            let nearest = self.distances[self.nearest];
+            self.spent.iter().filter(|&&spent| spent <= nearest).count() >= self.width
         }
-        let key = self.cells[1 + self.next];
-        (key & 1 == 0).then_some((key as u32) >> 1)
     }
 }
 
-fn is_wide() -> bool {
+fn find_fn() -> FindFn {
     #[cfg(target_arch = "x86_64")]
-    return std::is_x86_feature_detected!("avx512f");
-    #[cfg(not(target_arch = "x86_64"))]
-    false
+    {
+        if std::is_x86_feature_detected!("avx512f") {
+            return find_512;
+        }
+        if std::is_x86_feature_detected!("avx2") {
+            return find_256;
+        }
+    }
+    find
 }
 
-/// Puts a key in its place among the cells, before its equals, and returns the place; the last cell is lost.
-#[inline(always)]
-fn insert(cells: &mut [u64], key: u64) -> usize {
-    let keys = &mut cells[1..];
-    let place = rank(keys, key).min(keys.len() - 1);
-    keys.copy_within(place..keys.len() - 1, place + 1);
-    keys[place] = key;
-    place
-}
-
-/// What [`insert`] does, a step at a time from behind.
+/// What [`find`] does; the compiler makes the second half of that a loop over single numbers.
 ///
 /// # Safety
 /// The CPU has AVX-512F.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
-#[inline]
-unsafe fn insert_512(cells: &mut [u64], key: u64) -> usize {
+unsafe fn find_512(numbers: &[f32]) -> usize {
     use std::arch::x86_64::{
-        _mm512_cmpge_epu64_mask, _mm512_loadu_si512, _mm512_mask_mov_epi64, _mm512_set1_epi64,
-        _mm512_storeu_si512,
+        _CMP_EQ_OQ, _mm512_cmp_ps_mask, _mm512_loadu_ps, _mm512_min_ps, _mm512_reduce_min_ps, _mm512_set1_ps,
     };
-    let steps = (cells.len() - 1) / STEP;
-    let wanted = _mm512_set1_epi64(key as i64);
-    let mut place = cells.len() - 2;
-    for step in (0..steps).rev() {
-        // SAFETY: the cell before the step, of those that there are.
-        let before = unsafe { cells.as_mut_ptr().add(step * STEP) };
-        // SAFETY: a step of words from there lies inside the cells: one comes before the first step.
-        let moved = unsafe { _mm512_loadu_si512(before.cast()) };
-        // SAFETY: the words of the step itself.
-        let there = unsafe { _mm512_loadu_si512(before.add(1).cast()) };
-        let behind = _mm512_cmpge_epu64_mask(there, wanted);
-        if behind == 0 {
-            break;
-        }
-        let is_moved = _mm512_cmpge_epu64_mask(moved, wanted);
-        let now = _mm512_mask_mov_epi64(there, behind, _mm512_mask_mov_epi64(wanted, is_moved, moved));
-        // SAFETY: as above.
-        unsafe { _mm512_storeu_si512(before.add(1).cast(), now) };
-        place = step * STEP + behind.trailing_zeros() as usize;
-        if behind != 0xff {
-            break;
+    let steps = numbers.as_chunks::<STEP>().0;
+    // SAFETY: a step is 16 numbers.
+    let load = |step: &[f32; STEP]| unsafe { _mm512_loadu_ps(step.as_ptr()) };
+    let mut least = [_mm512_set1_ps(f32::INFINITY); 4];
+    let (fours, rest) = steps.as_chunks::<4>();
+    for four in fours {
+        for (least, step) in least.iter_mut().zip(four) {
+            *least = _mm512_min_ps(*least, load(step));
         }
     }
-    place
+    for step in rest {
+        least[0] = _mm512_min_ps(least[0], load(step));
+    }
+    let least = _mm512_min_ps(_mm512_min_ps(least[0], least[1]), _mm512_min_ps(least[2], least[3]));
+    let least = _mm512_set1_ps(_mm512_reduce_min_ps(least));
+    for (number, step) in steps.iter().enumerate() {
+        let is_least = _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(load(step), least);
+        if is_least != 0 {
+            return number * STEP + is_least.trailing_zeros() as usize;
+        }
+    }
+    0
 }
 
-/// How many of the sorted `keys` are below `key`, without a branch that depends on them.
+/// # Safety
+/// The CPU has AVX2.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+unsafe fn find_256(numbers: &[f32]) -> usize {
+    find(numbers)
+}
+
+/// The first place of the smallest of whole steps of numbers; 0 when there is none.
 #[inline(always)]
-fn rank(keys: &[u64], key: u64) -> usize {
-    let (mut base, mut length) = (0, keys.len());
-    while length > 1 {
-        let half = length / 2;
-        // SAFETY: `base + length <= keys.len()` holds all along, and `half < length`.
-        let is_below = unsafe { *keys.get_unchecked(base + half - 1) } < key;
-        base = std::hint::select_unpredictable(is_below, base + half, base);
-        length -= half;
+fn find(numbers: &[f32]) -> usize {
+    let steps = numbers.as_chunks::<STEP>().0;
+    let mut least = [f32::INFINITY; STEP];
+    for step in steps {
+        for lane in 0..STEP {
+            least[lane] = if step[lane] < least[lane] { step[lane] } else { least[lane] };
+        }
     }
-    base + usize::from(keys.get(base).is_some_and(|&last| last < key))
+    let least = least.iter().fold(f32::INFINITY, |a, &b| if b < a { b } else { a });
+    for (number, step) in steps.iter().enumerate() {
+        let mut is_least = 0u32;
+        for (lane, &number) in step.iter().enumerate() {
+            is_least |= u32::from(number == least) << lane;
+        }
+        if is_least != 0 {
+            return number * STEP + is_least.trailing_zeros() as usize;
+        }
+    }
+    0
 }
 
 #[cfg(test)]
@@ -207,44 +348,70 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rank_counts_what_is_below() {
-        for length in 0..40u64 {
-            let keys: Vec<u64> = (0..length).map(|i| 2 * i + 1).collect();
-            for key in 0..2 * length + 2 {
-                let expected = keys.iter().filter(|&&other| other < key).count();
-                assert_eq!(rank(&keys, key), expected, "{key} among {length}");
+    fn the_smallest_is_found_by_every_way() {
+        for length in [0usize, 16, 32, 160] {
+            let mut numbers: Vec<f32> =
+                (0..length).map(|at| (crate::level::mix(at as u64) % 40) as f32 - 5.0).collect();
+            for _ in 0..=length {
+                let expected =
+                    (0..length).min_by(|&a, &b| numbers[a].total_cmp(&numbers[b])).unwrap_or_default();
+                assert_eq!(find(&numbers), expected);
+                // SAFETY: `find_fn` asks the CPU.
+                assert_eq!(unsafe { find_fn()(&numbers) }, expected);
+                if length > 0 {
+                    numbers[expected] = f32::INFINITY;
+                }
             }
         }
     }
 
+    /// What W1 compares with: the nearest `width`, sorted, and which of them were taken.
+    struct Sorted(Vec<(f32, NodeId, bool)>, usize);
+
+    impl Sorted {
+        fn offer(&mut self, estimate: f32, node: NodeId) {
+            let place = self.0.partition_point(|other| other.0 <= estimate);
+            self.0.insert(place, (estimate, node, false));
+            self.0.truncate(self.1);
+        }
+
+        fn take_next(&mut self) -> Option<NodeId> {
+            let next = self.0.iter_mut().find(|entry| !entry.2)?;
+            next.2 = true;
+            Some(next.1)
+        }
+    }
+
     #[test]
-    fn keys_are_put_in_their_places_by_every_way() {
-        for width in [1, 2, 7, 8, 9, 30] {
-            let (mut narrow, mut wide) = (Waiting::default(), Waiting::default());
-            narrow.reset(width);
-            wide.reset(width);
-            narrow.is_wide = false;
-            let mut all = Vec::new();
-            for turn in 0..200u32 {
-                let estimate = (crate::level::mix(u64::from(turn)) % 50) as f32 - 20.0;
-                if estimate < wide.bound() {
-                    all.push(key_of(estimate, turn));
+    fn what_is_taken_is_what_a_sorted_array_gives() {
+        for width in [1, 2, 7, 16, 30, 100] {
+            let mut waiting = Waiting::default();
+            waiting.reset(width);
+            let mut sorted = Sorted(Vec::new(), width);
+            // All estimates differ, so there is one order.
+            let mut estimates: Vec<u32> = (0..4000).collect();
+            estimates.sort_unstable_by_key(|&at| crate::level::mix(u64::from(at)));
+            let mut estimates = estimates.into_iter();
+            let (mut taken, mut node) = (0, 0);
+            for turn in 0.. {
+                for estimate in estimates.by_ref().take(if turn % 3 == 0 { 25 } else { 2 }) {
+                    // Nearer and nearer, as in a search, and no bound that is too low.
+                    let estimate = estimate as f32 - 60.0 * turn as f32;
+                    node += 1;
+                    sorted.offer(estimate, node);
+                    if estimate < waiting.bound() {
+                        waiting.offer(estimate, node);
+                    }
                 }
-                narrow.offer(estimate, turn);
-                wide.offer(estimate, turn);
-                assert_eq!(narrow.cells[1..=width], wide.cells[1..=width], "{width} {turn}");
-                assert_eq!((narrow.next, narrow.bound()), (wide.next, wide.bound()));
-                all.sort_unstable();
-                all.truncate(width);
-                assert_eq!(wide.cells[1..=all.len()], all);
-                if turn % 5 == 0 && turn < 100 {
-                    let taken = wide.take_next();
-                    assert_eq!(narrow.take_next(), taken);
-                    taken.iter().for_each(|&taken| {
-                        all.iter_mut().filter(|key| (**key as u32) >> 1 == taken).for_each(|key| *key |= 1);
-                    });
+                let next = waiting.take_next();
+                let expected = sorted.take_next();
+                assert_eq!(next, expected, "width {width}, turn {turn}");
+                if next.is_none() {
+                    break;
                 }
+                taken += 1;
             }
+            assert!(taken >= width);
         }
     }
 
@@ -255,13 +422,25 @@ mod tests {
         for (estimate, node) in [(4.0, 4), (2.0, 7), (-1.0, 1), (3.0, 7), (9.0, 9), (-1.0, 1)] {
             waiting.offer(estimate, node);
         }
-        assert_eq!(waiting.bound(), 3.0, "the four is displaced, the nine never let in");
         assert_eq!(waiting.take_next(), Some(1));
         waiting.offer(1.5, 7);
         assert_eq!(waiting.peek_next(), Some(7));
-        assert_eq!((waiting.take_next(), waiting.take_next()), (Some(7), None));
+        assert_eq!(waiting.take_next(), Some(7));
         assert!(waiting.was_taken(7) && !waiting.was_taken(4));
-        waiting.offer(0.0, 4);
+        assert!(!waiting.offer(1.0, 7) && !waiting.offer(4.0, 4) && waiting.offer(3.5, 4));
         assert_eq!(waiting.take_next(), Some(4));
+        assert_eq!(waiting.take_next(), None, "three are nearer than the nine");
+        assert!(waiting.offer(0.0, 5));
+        assert_eq!(waiting.take_next(), Some(5));
+    }
+
+    #[test]
+    fn what_is_cut_off_is_not_let_in() {
+        let mut waiting = Waiting::default();
+        waiting.reset(2);
+        assert_eq!((waiting.bound(), waiting.nearest()), (f32::INFINITY, f32::INFINITY));
+        waiting.cut(5.0);
+        waiting.cut(7.0);
+        assert_eq!(waiting.bound(), 5.0);
     }
 }

@@ -71,6 +71,9 @@ pub(crate) struct SweepArgs {
     /// Graph flags.
     #[command(flatten)]
     pub(crate) graph: GraphArgs,
+    /// Measure this saved index of the rows instead of building one; flags that shape a graph are without effect
+    #[arg(long, value_name = "FILE")]
+    pub(crate) index: Option<PathBuf>,
     /// Threads that build
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) build_threads: usize,

@@ -31,7 +31,7 @@ use orthant_engine::{Batch, Index, Metric, SearchParams};
 use serde::Serialize;
 use serde_json::json;
 
-use crate::args::{BenchArgs, BenchKind, MetricName, SweepArgs};
+use crate::args::{BenchArgs, BenchKind, MetricName, ModeName, SweepArgs};
 use crate::failure::WithHint;
 use crate::output::{self, Output, count, plural, rate, seconds};
 use crate::progress::Progress;
@@ -178,6 +178,37 @@ fn find(folder: &Path, name: &str) -> anyhow::Result<PathBuf> {
         .hint("a folder to measure holds base.* and query.*, and gt.ibin for recall (see `orthant exact`)")
 }
 
+/// An index that was saved, of the rows that are measured with.
+fn open(path: &Path, base: &Vectors, metric: Metric) -> anyhow::Result<Index> {
+    let index = indexing::open(path, true)?;
+    let (rows, dim) = (index.len(), index.dim());
+    if (rows, dim, index.metric()) != (base.rows(), base.dim(), metric) {
+        bail!(
+            "{}: {rows} rows of {dim} dimensions ({}) are not those of the folder",
+            path.display(),
+            index.metric()
+        );
+    }
+    Ok(index)
+}
+
+/// What [`Mode::Memory`](orthant_engine::Mode::Memory) is after the build: saved, and opened where it lies.
+fn reopen(args: &SweepArgs, index: Index) -> anyhow::Result<Index> {
+    let folder = args.out_dir.clone().unwrap_or_else(std::env::temp_dir);
+    let path = folder.join(format!("orthant-bench-{}.orthant", std::process::id()));
+    index.save(&path).context("the index was not saved")?;
+    drop(index);
+    let opened = indexing::open(&path, true);
+    // The mapping keeps what it needs.
+    let _ = fs::remove_file(&path);
+    opened
+}
+
+/// Bytes that the process itself has gained; pages of files, which the system takes back when it needs them, are none.
+fn anonymous_growth(before: Option<u64>) -> Option<u64> {
+    Some(machine::anonymous_bytes()?.saturating_sub(before?))
+}
+
 fn build(
     args: &SweepArgs,
     base: &Vectors,
@@ -187,21 +218,25 @@ fn build(
     let cores = cores[..args.build_threads.min(cores.len())].to_vec();
     pin(&cores);
     let cores = (args.build_threads > 1 && !cores.is_empty()).then_some(cores);
-    let before = machine::resident_bytes();
+    let (before, owned) = (machine::resident_bytes(), machine::anonymous_bytes());
     let has_peak = machine::reset_peak();
-    let (index, build_s) = {
-        let shape = (base.rows(), base.dim(), metric);
-        indexing::build(
-            shape,
-            indexing::from_slice(base.values()),
-            &args.graph,
-            (args.build_threads, cores),
-            None,
-        )?
-    };
     let grown = |now: Option<u64>| Some(now?.saturating_sub(before?));
+    let start = Instant::now();
+    let (index, build_s, rss) = match &args.index {
+        Some(path) => (open(path, base, metric)?, start.elapsed().as_secs_f64(), anonymous_growth(owned)),
+        None => {
+            let shape = (base.rows(), base.dim(), metric);
+            let rows = indexing::from_slice(base.values());
+            let (index, build_s) =
+                indexing::build(shape, rows, &args.graph, (args.build_threads, cores), None)?;
+            if args.graph.mode == Some(ModeName::Memory) {
+                (reopen(args, index)?, build_s, anonymous_growth(owned))
+            } else {
+                (index, build_s, grown(machine::resident_bytes()))
+            }
+        }
+    };
     let peak = if has_peak { grown(machine::peak_bytes()) } else { None };
-    let rss = grown(machine::resident_bytes());
     let index_bytes = match &args.out_dir {
         None => None,
         Some(folder) => {
@@ -216,7 +251,8 @@ fn build(
     let info = json!({
         "version": env!("CARGO_PKG_VERSION"), "isa": active_isa()?.to_string(),
         "m": args.graph.m, "ef_construction": args.graph.ef_construction, "build_threads": args.build_threads,
-        "quantization": format!("{:?}", args.graph.quantization).to_lowercase(), "rerank": args.rerank,
+        "quantization": index.info().quantization.to_string(), "rerank": args.rerank,
+        "mode": index.info().mode.map(|mode| mode.name()),
     });
     let line =
         BuildLine { r#type: "build", build_s, rss_bytes: rss, peak_rss_bytes: peak, index_bytes, info };

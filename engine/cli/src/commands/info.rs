@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::bail;
 use orthant_engine::kernels::{active_isa, available_isas};
-use orthant_engine::{Advice, Choice, Report, Trial};
+use orthant_engine::{Advice, Choice, Info, Report, Trial};
 use serde_json::{Map, Value, json};
 
 use crate::args::InfoArgs;
@@ -44,7 +44,14 @@ fn index(path: &Path, validate: bool, output: Output, object: &mut Map<String, V
         "ef_construction": info.ef_construction, "seed": info.seed, "quantization": info.quantization.to_string(),
         "is_trained": info.is_trained, "top_level": info.entry.map(|(_, level)| level), "file_bytes": file_bytes,
         "row_bytes": info.memory.row_bytes, "code_bytes": info.memory.code_bytes,
-        "list_bytes": info.memory.list_bytes, "open_s": open_s,
+        "list_bytes": info.memory.list_bytes, "open_s": open_s, "mode": info.mode.map(|mode| mode.name()),
+        "decided_rows": info.decided_rows, "inserted_since": info.inserted_since,
+        "choice": info.choice.as_ref().map(|choice| json!({
+            "bits": choice.bits, "target": choice.target, "points": choice.points,
+            "trials": choice.trials.iter().map(|trial| json!({
+                "bits": trial.bits, "ef": trial.ef, "recall": trial.recall, "list_bytes": trial.list_bytes,
+            })).collect::<Vec<_>>(),
+        })),
     });
     if let Value::Object(facts) = facts {
         object.extend(facts);
@@ -65,8 +72,10 @@ fn index(path: &Path, validate: bool, output: Output, object: &mut Map<String, V
         info.entry.map_or("none".to_owned(), |(node, level)| format!("node {node} on level {level}")),
     )?;
     line("quantization", info.quantization.to_string())?;
+    line("mode", info.mode.map_or("none".to_owned(), |mode| mode.to_string()))?;
     if let Some(choice) = &info.choice {
-        line("codes of edges", chosen(choice))?;
+        line("searches read", chosen(choice))?;
+        line("decided on", decided_on(&info))?;
         for trial in &choice.trials {
             line("  tried", tried(trial, choice.target))?;
         }
@@ -149,11 +158,25 @@ fn index(path: &Path, validate: bool, output: Output, object: &mut Map<String, V
     Ok(())
 }
 
-/// What the lists carry, and who decided it.
+/// How many rows it was decided on, and how many came since.
+fn decided_on(info: &Info) -> String {
+    let since = match info.inserted_since {
+        0 => String::new(),
+        inserted => format!(
+            "; {} since, asked again at {}",
+            plural(inserted as usize, "insert", "inserts"),
+            count(info.decided_rows.div_ceil(2))
+        ),
+    };
+    format!("{}{since}", plural(info.decided_rows as usize, "row", "rows"))
+}
+
+/// What searches compare, and who decided it.
 fn chosen(choice: &Choice) -> String {
     let codes = match choice.bits {
-        0 => "none: whole rows are compared".to_owned(),
-        bits => format!("{} per dimension", plural(bits, "bit", "bits")),
+        0 => "whole rows".to_owned(),
+        8 => "rows by code, one byte per dimension".to_owned(),
+        bits => format!("codes of edges, {} per dimension", plural(bits, "bit", "bits")),
     };
     match choice.points {
         0 => format!("{codes}, as it was asked for"),
@@ -163,7 +186,11 @@ fn chosen(choice: &Choice) -> String {
 
 /// What one kind of code did.
 fn tried(trial: &Trial, target: f32) -> String {
-    let codes = if trial.bits == 0 { "whole rows".to_owned() } else { plural(trial.bits, "bit", "bits") };
+    let codes = match trial.bits {
+        0 => "whole rows".to_owned(),
+        8 => "rows by code".to_owned(),
+        bits => plural(bits, "bit", "bits"),
+    };
     let verdict = if trial.recall >= target { "" } else { ", not enough" };
     format!(
         "{codes}: recall {:.3} at ef {}{verdict}; {} per list",
