@@ -82,10 +82,13 @@ impl Index {
         let mut missing = Vec::new();
         let opening = Opening { file, options, form: Form::Rowless };
         let index = opening.index(Some(Rows { dim, read, missing: &mut missing }))?;
-        for key in &missing {
-            index.remove(key);
+        for (row, key) in &missing {
+            if !index.remove(key) {
+                // Another row has the same key: nobody saved that.
+                return Err(OpenError::Key { path: path.as_ref().to_path_buf(), row: *row });
+            }
         }
-        Ok((index, missing))
+        Ok((index, missing.into_iter().map(|(_, key)| key).collect()))
     }
 }
 
@@ -93,7 +96,7 @@ impl Index {
 pub(crate) struct Rows<'a> {
     pub(crate) dim: usize,
     read: ReadRow<'a>,
-    missing: &'a mut Vec<Key>,
+    missing: &'a mut Vec<(u32, Key)>,
 }
 
 impl Rows<'_> {
@@ -119,7 +122,7 @@ impl Rows<'_> {
                 // Any row does: nobody ever compares with it (O2).
                 row.fill(0.0);
                 row[0] = 1.0;
-                self.missing.extend(key.map(KeyRef::to_key));
+                self.missing.extend(key.map(|key| (node, key.to_key())));
             } else if is_unit {
                 has_zero_row |= !normalize(row);
             }
