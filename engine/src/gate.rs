@@ -6,6 +6,8 @@
 //!
 //! * **G1** Each candidate is asked for the narrowest beam that reaches the target; the cheapest of those that do is
 //!   taken. None that does not is taken while whole rows do better: then the index goes on without codes.
+//! * **G3** Where heaps of rows are equal, rows are compared whole: a search by codes that comes to a heap of more rows than its
+//!   beam is wide has nothing to leave it by (with half of the rows equal it found 0.4 where whole rows found all).
 //! * **G2** Nothing is timed: the same rows and the same seed give the same choice. Cost is beam × (what an expansion costs
 //!   beside memory + bytes of a block), fitted to figures of one machine (two sets, one day).
 //!
@@ -31,6 +33,15 @@ const HALVINGS: usize = 10;
 
 /// Stops are looked for up to here; at this distance of the nearest estimate nothing is found any more.
 const WIDEST_STOP: f32 = 2.0;
+
+/// A stop of a beam of several `k` that is no farther was not learned from anything.
+const LEAST_STOP: f32 = 1.005;
+
+/// Rows are in heaps when more than one point in so many has equal neighbors.
+const HEAP_SHARE: usize = 20;
+
+/// Recall that stops may cost on the points: their standard error.
+const STOP_LOSS: f32 = 0.005;
 
 /// Standard deviations of doubt that are tried, fewest first.
 const DOUBTS: [f32; 5] = [0.5, 1.0, 1.5, 2.0, 3.0];
@@ -132,6 +143,8 @@ impl Choice {
 pub(crate) struct Exam {
     points: Vec<f32>,
     truth: crate::Batch,
+    /// Points that were made of a row with equal neighbors.
+    equal: usize,
 }
 
 impl Index {
@@ -144,6 +157,9 @@ impl Index {
         }
         let step = live.len().div_ceil(POINTS);
         let mut points = Vec::with_capacity(POINTS * self.dim);
+        // Where neighbors are equal, that of the point before: what is asked about equal rows does not lie on them either.
+        let mut way: Vec<f32> = Vec::with_capacity(self.dim);
+        let mut equal = 0;
         let pin = self.graph.pin();
         for (turn, &node) in live.iter().step_by(step).enumerate() {
             let Some((words, _)) = self.graph.read_block(node, &pin) else { continue };
@@ -154,20 +170,24 @@ impl Index {
             let (from, to) = (named[turn % named.len()], named[(turn + 1) % named.len()]);
             // SAFETY: the nodes were seen live under the pin (N4), and live rows are whole.
             let row = |node| unsafe { self.rows.row_unchecked(node) };
-            let moved = row(node)
-                .iter()
-                .zip(row(from))
-                .zip(row(to))
-                .map(|((&at, &from), &to)| at + 0.7 * (to - from));
+            if row(from) == row(to) {
+                equal += 1;
+            } else {
+                way.clear();
+                way.extend(row(from).iter().zip(row(to)).map(|(&from, &to)| 0.7 * (to - from)));
+            }
+            if way.is_empty() {
+                continue;
+            }
             let start = points.len();
-            points.extend(moved);
+            points.extend(row(node).iter().zip(&way).map(|(&at, &way)| at + way));
             if points[start..].iter().any(|value| !value.is_finite()) {
                 points.truncate(start);
             }
         }
         drop(pin);
         let truth = self.search_exact(&points, K).ok().filter(|_| !points.is_empty())?;
-        Some(Exam { points, truth })
+        Some(Exam { points, truth, equal })
     }
 
     /// How the index as it is does: the narrowest beam that reaches `target`.
@@ -224,6 +244,9 @@ impl Index {
                 // At most what the beam costs without it.
                 tuning.stops.push(low);
             }
+            if !self.are_sound(exam, &tuning) {
+                tuning.stops.clear();
+            }
             self.set_tuning(tuning.clone());
             let count = (K * exam.points(self.dim)) as f32;
             let recall = self.recall_in(exam, ef);
@@ -237,6 +260,21 @@ impl Index {
             }
         }
         self.set_tuning(tuning);
+    }
+
+    /// Whether no beam finds less with the stops than without, and wide ones look beyond the k-th result at all. What is
+    /// learned is a mean cost: where points differ by far in what they cost, the costly ones leave the others next to nothing.
+    fn are_sound(&mut self, exam: &Exam, tuning: &Tuning) -> bool {
+        let is_wide = |&(&ef, _): &(&usize, &f32)| ef >= 4 * K;
+        if BEAMS.iter().zip(&tuning.stops).filter(is_wide).any(|(_, &stop)| stop <= LEAST_STOP) {
+            return false;
+        }
+        BEAMS.iter().all(|&ef| {
+            self.set_tuning(Tuning { stops: Vec::new(), ..tuning.clone() });
+            let without = self.recall_in(exam, ef);
+            self.set_tuning(tuning.clone());
+            self.recall_in(exam, ef) >= without - STOP_LOSS
+        })
     }
 
     fn set_tuning(&mut self, tuning: Tuning) {
@@ -273,6 +311,11 @@ impl Index {
 impl Exam {
     pub(crate) fn points(&self, dim: usize) -> usize {
         self.points.len() / dim
+    }
+
+    /// Whether so many rows are equal that they stand for each other in lists (G3).
+    pub(crate) fn has_heaps(&self, dim: usize) -> bool {
+        self.equal * HEAP_SHARE > self.points(dim)
     }
 }
 

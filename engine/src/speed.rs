@@ -78,6 +78,7 @@ impl Index {
         let Some(bits) = self.choice.as_ref().map(|choice| choice.bits) else { return self.make_blocks() };
         if let Some(exam) = self.exam()
             && self.blocks_in_use().is_some()
+            && !exam.has_heaps(self.dim)
         {
             let trial = self.sit(&exam, self.target_recall);
             if trial.recall >= self.target_recall {
@@ -122,6 +123,9 @@ impl Index {
                 choice.trials.push(self.sit(exam, self.target_recall));
             }
             choice.decide();
+            if exam.has_heaps(self.dim) {
+                choice.bits = 0;
+            }
             self.codes = self.codes.take().filter(|_| choice.bits == CODE_BITS);
         }
         if matches!(choice.bits, 1 | 2 | 4) {

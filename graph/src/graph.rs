@@ -339,6 +339,7 @@ impl Graph {
     }
 
     /// Asks for what says where the level-0 list of `node` lies.
+    #[cfg(not(loom))]
     #[inline(always)]
     pub(crate) fn hint_head(&self, node: NodeId) {
         if (node as usize) < self.node_bound() {
