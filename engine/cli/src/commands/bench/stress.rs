@@ -25,8 +25,11 @@ const SEARCHERS: usize = 2;
 /// One write in this many of an inserter exchanges a live row.
 const UPDATE_EVERY: usize = 8;
 /// Searches of the quality check, and the most by which recall may lie below the twin's.
-const QUERIES: usize = 1000;
+const QUERIES: usize = 5000;
 const MOST_LOST: f64 = 0.002;
+/// Two standard errors of the difference of two recalls near 0.997 on so many queries: what is beyond the two together is
+/// no chance. With 1,000 queries runs of 12 seconds differed by 0.09 to 0.27 points from their twins.
+const CHANCE: f64 = 0.001;
 const EF: usize = 64;
 const K: usize = 10;
 
@@ -144,7 +147,7 @@ pub(super) fn run(args: &StressArgs) -> anyhow::Result<()> {
     if validate != "ok" {
         return fault(validate);
     }
-    if recall < recall_twin - MOST_LOST {
+    if recall < recall_twin - MOST_LOST - CHANCE {
         return fault(format!("recall@{K} is {recall:.4}, that of an index by one thread {recall_twin:.4}"));
     }
     Ok(())
