@@ -6,12 +6,13 @@
 //!
 //! * **G1** Each candidate is asked for the narrowest beam that reaches the target; the cheapest of those that do is
 //!   taken. None that does not is taken while whole rows do better: then the index goes on without codes.
-//! * **G3** Where heaps of rows are equal, rows are compared whole: a search by codes that comes to a heap of more rows than its
-//!   beam is wide has nothing to leave it by (with half of the rows equal it found 0.4 where whole rows found all).
 //! * **G2** Nothing is timed: the same rows and the same seed give the same choice. Cost is beam × (what an expansion costs
 //!   beside memory + bytes of a block), fitted to figures of one machine (two sets, one day).
+//! * **G3** Where heaps of rows are equal, rows are compared whole: with half of the rows equal a search by codes found 0.4 of what
+//!   whole rows found, at a beam narrower than the heap. Why rows do better there is not known.
 //!
-//! Cost: an exact scan and up to ten searches per point, of which there are [`POINTS`].
+//! Cost: an exact scan per point, of which there are [`POINTS`]; up to ten searches for each kind of code, and some 120 to learn the
+//! stops of the one taken.
 
 use orthant_graph::NodeId;
 use orthant_kernels::Metric;

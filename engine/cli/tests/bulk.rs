@@ -58,16 +58,13 @@ fn kill_and_restart(rows: usize, dim: usize, kills: usize) {
     println!("{cut_short} of {kills} builds ended before there was a file");
 }
 
+/// Few and small by default; `ORTHANT_KILLS=20 ORTHANT_KILLED_ROWS=100000` before `cargo test --release` makes it long.
 #[test]
 fn a_killed_build_leaves_nothing_or_all_and_can_be_started_again() {
-    kill_and_restart(4000, 16, 4);
-}
-
-/// `cargo test --release -p orthant-cli --test bulk -- --ignored --nocapture`
-#[test]
-#[ignore = "minutes"]
-fn a_long_build_is_killed_twenty_times() {
-    kill_and_restart(100_000, 64, 20);
+    let asked = |name, default| {
+        std::env::var(name).map_or(default, |count| count.parse().expect("a count in the environment"))
+    };
+    kill_and_restart(asked("ORTHANT_KILLED_ROWS", 4000), 16, asked("ORTHANT_KILLS", 4));
 }
 
 #[test]
