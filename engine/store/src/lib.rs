@@ -18,6 +18,7 @@ mod journal;
 mod keeper;
 mod matches;
 mod old;
+mod open;
 mod record;
 mod recovery;
 mod request;
@@ -37,12 +38,13 @@ mod version;
 
 pub use catalog::STORE_VERSION;
 pub use commit::{Flush, Written};
-pub use database::{Database, Options};
+pub use database::Database;
 pub use error::{OpenError, ReadError, StorageError, WriteError};
 pub use fields::Facet;
 pub use filter::{
     At, Comparison, FieldBuilder, FieldName, Filter, FilterError, Literal, MAX_FILTER_BYTES, Place, field,
 };
+pub use open::Options;
 pub use orthant_engine::{Key, KeyRef, Metric};
 pub use record::MAX_KEY_BYTES;
 pub use recovery::Recovery;
