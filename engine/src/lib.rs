@@ -7,6 +7,7 @@ mod codes;
 mod compact;
 mod directory;
 mod drift;
+mod edges;
 mod filter;
 mod flat;
 mod gate;

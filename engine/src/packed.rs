@@ -83,7 +83,7 @@ impl<'w> Packer<'w> {
         self.packed.clear();
         self.packed.push(width as u8);
         if width > 0 {
-            let mut bits = BitWriter { out: &mut self.packed, word: 0, held: 0 };
+            let mut bits = BitWriter::new(&mut self.packed);
             if let Coding::Lists(_) = self.coding {
                 let count = small.iter().rposition(|&word| word != 0).map_or(0, |last| last + 1);
                 bits.put(count as u32, 16);
@@ -128,14 +128,19 @@ impl Write for Packer<'_> {
     }
 }
 
-struct BitWriter<'a> {
+/// Appends bits to bytes, lowest first.
+pub(crate) struct BitWriter<'a> {
     out: &'a mut Vec<u8>,
     word: u64,
     held: u32,
 }
 
-impl BitWriter<'_> {
-    fn put(&mut self, value: u32, width: u32) {
+impl<'a> BitWriter<'a> {
+    pub(crate) fn new(out: &'a mut Vec<u8>) -> Self {
+        Self { out, word: 0, held: 0 }
+    }
+
+    pub(crate) fn put(&mut self, value: u32, width: u32) {
         self.word |= u64::from(value) << self.held;
         self.held += width;
         while self.held >= 8 {
@@ -145,21 +150,31 @@ impl BitWriter<'_> {
         }
     }
 
-    fn finish(self) {
+    pub(crate) fn finish(self) {
         if self.held > 0 {
             self.out.push(self.word as u8);
         }
     }
 }
 
-struct BitReader<'a> {
+/// Reads what a [`BitWriter`] wrote.
+pub(crate) struct BitReader<'a> {
     bytes: &'a [u8],
     word: u64,
     held: u32,
 }
 
-impl BitReader<'_> {
-    fn take(&mut self, width: u32) -> Option<u32> {
+impl<'a> BitReader<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, word: 0, held: 0 }
+    }
+
+    /// Whether nothing is left but zeros that fill up a byte.
+    pub(crate) fn is_over(&self) -> bool {
+        self.bytes.is_empty() && self.held < 8 && self.word == 0
+    }
+
+    pub(crate) fn take(&mut self, width: u32) -> Option<u32> {
         while self.held < width {
             let (&byte, rest) = self.bytes.split_first()?;
             self.bytes = rest;
@@ -187,7 +202,7 @@ pub(crate) fn unpack(
         left -= words;
         let (&width, rest) = bytes.split_first()?;
         let width = u32::from(width);
-        let mut bits = BitReader { bytes: rest, word: 0, held: 0 };
+        let mut bits = BitReader::new(rest);
         let mut give = |small| {
             before = coding.whole(small, before);
             take(before);

@@ -1,6 +1,6 @@
 //! Index files without rows, for who keeps the rows elsewhere: a collection's graph beside its row file.
 //!
-//! A file holds what [`Index::save`] writes but for the rows, its tables packed (see `packed.rs`): about 55 bytes per row with
+//! A file holds what [`Index::save`] writes but for the rows, its tables packed (see `packed.rs`, `edges.rs`): about 35 bytes per row with
 //! lists of at most 32, where whole files have 150 beside the row. Opening asks for each row by its key and reads the tables
 //! into memory; such a file is another kind than a whole one, and neither is taken for the other.
 //!
@@ -11,6 +11,7 @@
 use orthant_storage::persist::{self, MappedFile};
 use orthant_storage::{MemoryOptions, Region, RegionError, RowArena, RowLayout};
 
+use crate::edges;
 use crate::ids::{Key, KeyRef};
 use crate::index::{Index, first_not_finite, normalize};
 use crate::keys::Keys;
@@ -21,7 +22,17 @@ use crate::snapshot::{OpenError, OpenOptions, Opening, SaveError};
 pub(crate) const KIND: [u8; 8] = *b"orthless";
 
 /// The version of files without rows that this code writes, and the newest that it reads.
-pub const ROWLESS_VERSION: u32 = 1;
+///
+/// Version 1 had lists by themselves where 2 has edges; it is read as well.
+pub const ROWLESS_VERSION: u32 = 2;
+
+/// Level 0, where it is packed as edges: instead of its lists.
+pub(crate) const EDGES: [u8; 8] = *b"edges\0\0\0";
+
+/// Little-endian words.
+pub(crate) fn words(bytes: &[u8]) -> Vec<u32> {
+    bytes.chunks_exact(4).map(|word| u32::from_le_bytes(word.try_into().unwrap_or_default())).collect()
+}
 
 /// Whether a file has rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -166,6 +177,32 @@ impl Opening<'_> {
         Ok(region)
     }
 
+    /// Level 0 from its edges, `[nodes × places]` words.
+    pub(crate) fn unpacked_edges(
+        &self,
+        bytes: &[u8],
+        places: usize,
+        nodes: usize,
+        anchors: &Region,
+    ) -> Result<Region, OpenError> {
+        let damaged = || OpenError::Packed { path: self.path(), section: persist::Tag(EDGES) };
+        // Each node takes half a byte at least.
+        if bytes.len().saturating_mul(2) < nodes {
+            return Err(damaged());
+        }
+        let region = self.fresh(nodes * places * 4)?;
+        let anchors: Vec<u32> = {
+            // SAFETY: `unpacked` committed a word per node, and nobody writes them.
+            let words = unsafe { std::slice::from_raw_parts(anchors.as_ptr().cast::<u32>(), nodes) };
+            words.iter().map(|&word| u32::from_le(word)).collect()
+        };
+        // SAFETY: inside what `fresh` committed, aligned as a page is, and nobody else knows the region.
+        let lists = unsafe { std::slice::from_raw_parts_mut(region.as_ptr().cast::<u32>(), nodes * places) };
+        edges::unpack(bytes, places, &anchors, lists).ok_or_else(damaged)?;
+        lists.iter_mut().for_each(|word| *word = word.to_le());
+        Ok(region)
+    }
+
     /// The words 1, 2 … `count`.
     pub(crate) fn counted(&self, count: usize) -> Result<Region, OpenError> {
         let region = self.fresh(count * 4)?;
@@ -203,3 +240,6 @@ impl Opening<'_> {
         Ok(region)
     }
 }
+
+#[cfg(test)]
+mod tests;

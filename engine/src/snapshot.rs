@@ -25,6 +25,7 @@ use crate::builder::{MAX_DIM, Quantization, TARGET_RECALL};
 use crate::codes::{Codes, CodesError, code_stride};
 use crate::directory::Directory;
 use crate::drift::Drift;
+use crate::edges;
 use crate::gate::Choice;
 use crate::ids::KeyRef;
 use crate::index::{Index, Workers};
@@ -32,7 +33,7 @@ use crate::keys::{CompactKeys, KeyMode, Keys, SavedKeys};
 use crate::memory::boxed;
 use crate::mode::Mode;
 use crate::packed::{Coding, Packer};
-use crate::rowless::{self, Form, Rows};
+use crate::rowless::{self, EDGES, Form, Rows};
 use crate::space::RowKernels;
 
 /// The kind of file an index is.
@@ -260,6 +261,20 @@ impl Index {
         }
         for table in Table::ALL {
             let coding = table_coding(table, self.graph.config());
+            if table == Table::Blocks && !is_whole && self.graph.config().payload_bytes() == 0 {
+                let words = |table| {
+                    let mut bytes = Vec::new();
+                    graph.write_table(table, &mut bytes).map(|()| rowless::words(&bytes))
+                };
+                let places = base_bytes(self.graph.config()) as usize / 4;
+                let lists = words(Table::Blocks).and_then(|lists| Ok((lists, words(Table::Anchors)?)));
+                let packed = lists.map(|(lists, anchors)| edges::pack(&lists, places, &anchors));
+                // An error here is one of the section that is written for it, below.
+                if let Ok(Some(bytes)) = packed {
+                    writer.write_section(EDGES, &bytes)?;
+                    continue;
+                }
+            }
             match coding.filter(|_| !is_whole) {
                 None if is_whole => writer.section(table_tag(table), |out| graph.write_table(table, out))?,
                 // The numbers from 1 on.
@@ -535,25 +550,32 @@ impl Opening<'_> {
                 (Form::Rowless, Some(coding)) => self.unpacked(tag, coding, bytes as usize / 4, false)?,
                 (Form::Rowless, None) => self.counted(bytes as usize / 4)?,
             };
-            Ok::<_, OpenError>(boxed(region))
+            Ok::<_, OpenError>(region)
+        };
+        let anchors = table(Table::Anchors, nodes * 4)?;
+        let blocks = match self.file.bytes(EDGES) {
+            Some(bytes) if self.form == Form::Rowless && config.payload_bytes() == 0 => {
+                self.unpacked_edges(bytes, base_bytes(&config) as usize / 4, nodes as usize, &anchors)?
+            }
+            _ => table(Table::Blocks, nodes * base_bytes(&config))?,
         };
         let links = || {
             let memory = |source| OpenError::Memory { path: self.path(), source };
             Region::reserve(&self.options.memory).map(boxed).map_err(memory)
         };
         let memory = GraphMemory {
-            heads: table(Table::Heads, nodes * 4)?,
-            blocks: table(Table::Blocks, nodes * base_bytes(&config))?,
+            heads: boxed(table(Table::Heads, nodes * 4)?),
+            blocks: boxed(blocks),
             block_links: links()?,
-            towers: table(Table::Towers, nodes * 4)?,
-            anchors: table(Table::Anchors, nodes * 4)?,
+            towers: boxed(table(Table::Towers, nodes * 4)?),
+            anchors: boxed(anchors),
             refs: links()?,
             generations: links()?,
             partners: links()?,
             slot_links: links()?,
             tower_links: links()?,
-            upper_heads: table(Table::UpperHeads, upper * 4)?,
-            upper_blocks: table(Table::UpperBlocks, upper * list_bytes(config.m()))?,
+            upper_heads: boxed(table(Table::UpperHeads, upper * 4)?),
+            upper_blocks: boxed(table(Table::UpperBlocks, upper * list_bytes(config.m()))?),
             upper_block_links: links()?,
         };
         let state = GraphState {
