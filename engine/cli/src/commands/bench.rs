@@ -15,6 +15,7 @@ mod churn;
 mod crash;
 mod filter;
 mod ingest;
+mod kept;
 mod live;
 mod mixed;
 mod stress;

@@ -9,15 +9,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, ensure};
 use orthant_engine::Metric;
-use orthant_store::{
-    Database, FieldType, Filter, OpenError, Options, Row, Schema, SearchRequest, Tenant, field,
-};
+use orthant_store::{FieldType, Filter, Row, Schema, SearchRequest, Tenant, field};
 use serde_json::json;
 
+use super::kept::kept;
 use crate::args::AgentsArgs;
 use crate::failure::Internal;
 use crate::output::{Output, bytes, count, seconds};
-use crate::progress::Progress;
 use crate::{generated, machine};
 
 const K: usize = 10;
@@ -42,32 +40,11 @@ pub(super) fn run(args: &AgentsArgs) -> anyhow::Result<()> {
     ensure!(args.rate > 0.0 && args.minutes > 0.0, "--rate and --minutes have to be more than 0");
     let made = tempfile::tempdir().context("no temporary folder")?;
     let dir = args.dir.as_deref().unwrap_or(made.path()).join("agents");
-    let database = match Database::open(&dir, Options::default()) {
-        Err(OpenError::Missing { .. }) => Database::create(&dir, Options::default())?,
-        other => other?,
-    };
-    let tenant = match database.collection("rows") {
-        Some(collection) => collection.only(),
-        None => {
-            let schema = Schema::new(args.dim, Metric::Cosine).with_field("n", FieldType::Integer);
-            database.create_collection("rows", schema)?.only()
-        }
-    };
-    // One that is there from an earlier run is taken as it is.
-    let has = tenant.len()? as usize;
-    ensure!(has == 0 || has == args.rows, "{}: holds {has} rows, not {}", dir.display(), args.rows);
-    let progress = Progress::start("writing", args.rows);
-    for first in (has..args.rows).step_by(1000) {
-        let rows = 1000.min(args.rows - first);
-        let elements = generated::rows(42, first, rows, args.dim, 0);
-        let rows = elements.chunks_exact(args.dim).zip(first..).map(|(elements, n)| row(n, elements));
-        tenant.upsert_batch(rows.collect::<anyhow::Result<Vec<_>>>()?)?;
-        progress.set(first);
-    }
-    progress.finish();
-    let linking = Progress::start("linking", 1);
-    database.settle()?;
-    linking.finish();
+    let schema = Schema::new(args.dim, Metric::Cosine).with_field("n", FieldType::Integer);
+    let (_database, tenant) = kept(&dir, schema, args.rows, |numbers| {
+        let elements = generated::rows(42, numbers.start, numbers.len(), args.dim, 0);
+        elements.chunks_exact(args.dim).zip(numbers).map(|(elements, n)| row(n, elements)).collect()
+    })?;
     let drawn = generated::rows(7, 0, DRAWN, args.dim, 0);
 
     let start = Instant::now();
