@@ -9,6 +9,9 @@
 //! * **G4** A saved graph names its rows by number and holds none of them: opening reads them from the row file, under their
 //!   checksums there. A row that is damaged is taken out of the graph; it stays `unlinked`, whose reader reports it. If more than
 //!   one in [`LOST_PART`] is missing, the graph is built anew.
+//! * **G5** Changes are counted after the table of places says so, and before a row leaves `unlinked`. So whoever reads `unlinked`,
+//!   and then finds the count that a set of nodes was made at, has each row in one of the two; a node that came to hold another row
+//!   since held one that is in no set of matches (G3).
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -20,7 +23,7 @@ use orthant_engine::{
 };
 use roaring::RoaringBitmap;
 
-use crate::matches::Matches;
+use crate::matches::{DenseSet, Matches};
 use crate::rows::RowFile;
 use crate::schema::{GraphChoices, VectorField};
 
@@ -28,7 +31,7 @@ use crate::schema::{GraphChoices, VectorField};
 const PLAIN_FROM: f64 = 0.7;
 
 /// Below this share, too few neighbors of a node match for a walk over matching ones alone: it goes two hops.
-const TWO_HOP_BELOW: f64 = 0.2;
+pub(crate) const TWO_HOP_BELOW: f64 = 0.2;
 
 /// Where more than one row in so many of a saved graph cannot be read, its lists lead through too many places where nothing is
 /// known: a choice, not a measured one.
@@ -109,8 +112,8 @@ impl GraphPart {
 
     /// How many rows were linked or taken out since it was opened or made.
     pub(crate) fn changes(&self) -> u64 {
-        // Relaxed, here and below: a count that only the keeper changes.
-        self.changes.load(Ordering::Relaxed)
+        // OBSERVE: pairs with PUBLISH in `link`, for the places.
+        self.changes.load(Ordering::Acquire)
     }
 
     /// Takes out rows that ended and that no reader sees (G3); how many.
@@ -120,7 +123,7 @@ impl GraphPart {
             self.index.remove(&Key::Int(u64::from(row)));
         }
         *self.linked.lock().unwrap_or_else(PoisonError::into_inner) -= &gone;
-        self.changes.fetch_add(gone.len(), Ordering::Relaxed);
+        self.changes.fetch_add(gone.len(), Ordering::Release);
         gone.len()
     }
 
@@ -132,7 +135,8 @@ impl GraphPart {
             Err(error) => return Err(error),
         }
         self.linked.lock().unwrap_or_else(PoisonError::into_inner).insert(row);
-        self.changes.fetch_add(1, Ordering::Relaxed);
+        // PUBLISH: pairs with OBSERVE in `changes` (G5).
+        self.changes.fetch_add(1, Ordering::Release);
         Ok(())
     }
 
@@ -144,8 +148,17 @@ impl GraphPart {
             self.places.set(id.node, row);
         }
         self.linked.lock().unwrap_or_else(PoisonError::into_inner).extend(rows.iter().copied());
-        self.changes.fetch_add(rows.len() as u64, Ordering::Relaxed);
+        // PUBLISH: as in `link`.
+        self.changes.fetch_add(rows.len() as u64, Ordering::Release);
         Ok(())
+    }
+
+    /// The nodes whose rows match.
+    pub(crate) fn nodes_of(&self, matches: &Matches) -> DenseSet {
+        let places = self.places.read();
+        let count = places.chunks.len() * CHUNK;
+        let holds = |&node: &NodeId| places.row(node).is_some_and(|row| matches.contains(row));
+        DenseSet::new(count, (0..count as NodeId).filter(holds))
     }
 
     /// The `k` nearest of its rows among `matches`, `inside` of which it holds: rows and border distances, nearest first.
@@ -184,51 +197,16 @@ impl GraphPart {
         let ef = if mode == FilterMode::OneHop { ef + ef / 2 } else { ef };
         let places = self.places.read();
         let row_at = |node: NodeId| places.row(node);
-        let passes = |node: NodeId| row_at(node).is_some_and(|row| matches.contains(row));
         let mut searcher = self.index.searcher();
-        let hits = searcher.search_filtered(query, SearchParams::new(k, ef), mode, passes)?;
-        Ok(hits.iter().filter_map(|hit| Some((row_at(hit.node)?, hit.distance))).collect())
-    }
-}
-
-/// Where the matches of a filter are, found once for all its searches.
-#[derive(Debug)]
-pub(crate) struct Located {
-    /// Nodes of the rows that the graph held, ascending.
-    nodes: Vec<NodeId>,
-    /// The other matches.
-    pub(crate) rest: RoaringBitmap,
-}
-
-impl GraphPart {
-    /// Where the rows of `matches` are. They are there as long as a version is held that has them (G3).
-    pub(crate) fn locate(&self, matches: &Matches) -> Located {
-        let places = self.places.read();
-        let mut rest = matches.rows.clone();
-        let mut nodes = Vec::with_capacity(matches.rows.len() as usize);
-        for node in 0..(places.chunks.len() * CHUNK) as NodeId {
-            if let Some(row) = places.row(node)
-                && matches.contains(row)
-                && rest.remove(row)
-            {
-                nodes.push(node);
+        let params = SearchParams::new(k, ef);
+        let hits = match matches.nodes(self) {
+            Some(set) => searcher.search_filtered(query, params, mode, |node| set.nodes.contains(node))?,
+            None => {
+                let passes = |node: NodeId| row_at(node).is_some_and(|row| matches.contains(row));
+                searcher.search_filtered(query, params, mode, passes)?
             }
-        }
-        Located { nodes, rest }
-    }
-
-    /// The `k` nearest of the located rows that the graph holds: rows and border distances, nearest first. All are compared.
-    pub(crate) fn search_located(
-        &self,
-        query: &[f32],
-        k: usize,
-        located: &Located,
-    ) -> Result<Vec<(u32, f32)>, SearchError> {
-        let places = self.places.read();
-        let mut searcher = self.index.searcher();
-        // Four times as many as are wanted: who is given up early is then hardly one of those.
-        let hits = searcher.search_among(query, SearchParams::new(k, 4 * k), &located.nodes)?;
-        Ok(hits.iter().filter_map(|hit| Some((places.row(hit.node)?, hit.distance))).collect())
+        };
+        Ok(hits.iter().filter_map(|hit| Some((row_at(hit.node)?, hit.distance))).collect())
     }
 }
 

@@ -16,6 +16,7 @@ use crate::collection::{CollectionCore, Shared};
 use crate::commit::{Committer, Job};
 use crate::error::WriteError;
 use crate::graph::GraphPart;
+use crate::schema::VectorField;
 use crate::state::{TenantCell, TenantState};
 
 /// How often it looks, and how much it does at once.
@@ -210,7 +211,9 @@ impl Work {
             if is_due && state.read().vectors[vector].unlinked.is_empty() {
                 self.save(&graph, &path);
             }
-            let _ = field;
+            if !schema.fields.is_empty() && !is_busy {
+                is_busy |= self.encode(core, state, vector, field);
+            }
         }
         is_busy
     }
@@ -291,6 +294,22 @@ impl Work {
             unlinked.remove(*row);
         }
         !linked.is_empty() || !damaged.is_empty()
+    }
+
+    /// Gives rows codes for searches with a filter, where many lack them; whether any were looked at.
+    fn encode(&self, core: &CollectionCore, state: &TenantState, vector: usize, field: &VectorField) -> bool {
+        let file = &core.rows[vector];
+        let codes = file.codes();
+        let all = {
+            let inner = state.read();
+            let all = &inner.vectors[vector].all;
+            // A look that costs little: mostly all have been asked for.
+            if all.difference_len(codes.asked()) == 0 {
+                return false;
+            }
+            all.clone()
+        };
+        file.encode(field.metric, &all)
     }
 
     /// Saves a graph once its rows are safe (graph G2).

@@ -2,6 +2,7 @@
 
 mod catalog;
 mod checksum;
+mod codes;
 mod collection;
 mod commit;
 mod copy;

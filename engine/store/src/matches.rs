@@ -3,13 +3,15 @@
 //! The same filter is asked again and again while nothing is written: its answer is kept, together with the version that it is
 //! an answer for. Each tenant has its own cache, as it has its own everything.
 
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak};
 
 use roaring::RoaringBitmap;
 
+use crate::codes::Codes;
 use crate::filter::Filter;
-use crate::graph::{GraphPart, Located};
+use crate::graph::GraphPart;
+use crate::rows::RowFile;
 use crate::state::Version;
 
 /// Rows that match and have the vector.
@@ -20,12 +22,23 @@ pub(crate) struct Matches {
     pub(crate) is_filtered: bool,
     uses: AtomicU32,
     dense: OnceLock<DenseSet>,
-    located: OnceLock<Located>,
+    coded: OnceLock<CodedMatches>,
+    nodes: RwLock<Option<Arc<NodeSet>>>,
+    /// The changes of the graph when it was last searched.
+    seen_changes: AtomicU64,
 }
 
 impl Matches {
     pub(crate) fn new(rows: RoaringBitmap, is_filtered: bool) -> Self {
-        Self { rows, is_filtered, uses: AtomicU32::new(0), dense: OnceLock::new(), located: OnceLock::new() }
+        Self {
+            rows,
+            is_filtered,
+            uses: AtomicU32::new(0),
+            dense: OnceLock::new(),
+            coded: OnceLock::new(),
+            nodes: RwLock::default(),
+            seen_changes: AtomicU64::new(u64::MAX),
+        }
     }
 
     /// Whether a row matches.
@@ -37,38 +50,74 @@ impl Matches {
         }
     }
 
-    /// Where they are in the graph of their vector, for a filter that is asked again: finding out takes as long as asking each
-    /// node once.
-    pub(crate) fn located(&self, graph: &GraphPart) -> Option<&Located> {
-        let is_reused = self.uses.load(Ordering::Relaxed) > 0;
-        is_reused.then(|| self.located.get_or_init(|| graph.locate(self)))
+    /// Which of them have codes in `rows`, found once for all searches.
+    pub(crate) fn coded(&self, rows: &RowFile) -> &CodedMatches {
+        self.coded.get_or_init(|| {
+            let codes = rows.codes();
+            let coded = (&self.rows & codes.coded()).iter().collect();
+            CodedMatches { rest: &self.rows - codes.coded(), coded, codes }
+        })
+    }
+
+    /// Which nodes of the graph hold matches, where it has not changed since it was last searched for these: it takes a look at each.
+    pub(crate) fn nodes(&self, graph: &GraphPart) -> Option<Arc<NodeSet>> {
+        let changes = graph.changes();
+        let known = self.nodes.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(nodes) = known.filter(|nodes| nodes.changes == changes) {
+            return Some(nodes);
+        }
+        if self.seen_changes.swap(changes, Ordering::Relaxed) != changes {
+            return None;
+        }
+        let nodes = Arc::new(NodeSet { changes, nodes: graph.nodes_of(self) });
+        *self.nodes.write().unwrap_or_else(PoisonError::into_inner) = Some(nodes.clone());
+        Some(nodes)
     }
 
     /// Counts a use. From the second on, plain bits are worth their making.
     fn reuse(&self) {
         if self.uses.fetch_add(1, Ordering::Relaxed) >= 1 {
-            self.dense.get_or_init(|| DenseSet::new(&self.rows));
+            self.dense
+                .get_or_init(|| DenseSet::new(self.rows.max().map_or(0, |max| max as usize + 1), &self.rows));
         }
     }
 }
 
-/// A set of rows as plain bits: a test is one load, where a roaring set searches for its container first.
+/// Matches by whether they have codes.
 #[derive(Debug)]
-struct DenseSet {
+pub(crate) struct CodedMatches {
+    pub(crate) codes: Arc<Codes>,
+    /// Those with a code, ascending.
+    pub(crate) coded: Vec<u32>,
+    /// Those without.
+    pub(crate) rest: RoaringBitmap,
+}
+
+/// The nodes of a graph that hold matches. Good for searches that took their view before they found the graph's changes to be these
+/// (graph G5).
+#[derive(Debug)]
+pub(crate) struct NodeSet {
+    changes: u64,
+    pub(crate) nodes: DenseSet,
+}
+
+/// A set of numbers as plain bits: a test is one load, where a roaring set searches for its container first.
+#[derive(Debug)]
+pub(crate) struct DenseSet {
     words: Vec<u64>,
 }
 
 impl DenseSet {
-    fn new(rows: &RoaringBitmap) -> Self {
-        let mut words = vec![0; rows.max().map_or(0, |max| max as usize / 64 + 1)];
-        for row in rows {
-            words[row as usize / 64] |= 1 << (row % 64);
+    pub(crate) fn new(count: usize, members: impl IntoIterator<Item = u32>) -> Self {
+        let mut words = vec![0; count.div_ceil(64)];
+        for member in members {
+            words[member as usize / 64] |= 1 << (member % 64);
         }
         Self { words }
     }
 
     #[inline]
-    fn contains(&self, row: u32) -> bool {
+    pub(crate) fn contains(&self, row: u32) -> bool {
         self.words.get(row as usize / 64).is_some_and(|word| word >> (row % 64) & 1 == 1)
     }
 }

@@ -20,8 +20,11 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use orthant_engine::Metric;
 use orthant_engine::kernels::Kernel;
+use roaring::RoaringBitmap;
 
+use crate::codes::{self, Codes};
 use crate::files::Files;
 use crate::segment::Segment;
 
@@ -41,6 +44,8 @@ pub(crate) struct RowFile {
     dir: PathBuf,
     dim: usize,
     segments: RwLock<Vec<Option<Arc<Segment>>>>,
+    /// Changed by the keeper and by who removes files.
+    codes: RwLock<Arc<Codes>>,
     /// Segments with writes that were not flushed; `true` in the second for new names in the folder.
     dirty: Mutex<(BTreeSet<usize>, bool)>,
     /// Whether a flush failed; held during a flush, so that nobody takes rows for safe whose flush is still under way.
@@ -66,6 +71,7 @@ impl RowFile {
             dir,
             dim,
             segments: RwLock::new(segments),
+            codes: RwLock::default(),
             dirty: Mutex::default(),
             has_failed: Mutex::new(false),
         })
@@ -214,8 +220,36 @@ impl RowFile {
         {
             self.files.remove(&self.path(number))?;
             *place = None;
+            let mut codes = self.codes.write().unwrap_or_else(PoisonError::into_inner);
+            *codes = Arc::new(codes.without(number));
         }
         Ok(())
+    }
+
+    /// The codes that there are.
+    pub(crate) fn codes(&self) -> Arc<Codes> {
+        self.codes.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Gives codes to the rows of `rows` that lack them, all of them named by a transaction (codes B2), where many do; whether any
+    /// were looked at. One file per call.
+    pub(crate) fn encode(&self, metric: Metric, rows: &RoaringBitmap) -> bool {
+        let codes = self.codes();
+        for segment in self.segments().into_iter().flatten() {
+            let mut here = RoaringBitmap::new();
+            here.insert_range(codes::range(segment.number));
+            let here_rows = rows & &here;
+            let missing = here_rows.difference_len(codes.asked());
+            // An eighth more: each row is coded about eight times while a file fills.
+            if missing < FEW_UNCODED.max(here_rows.len() / 8) || here_rows.len() < CODED_PART {
+                continue;
+            }
+            let with = codes.with(&segment, self.dim, metric, &(here_rows | (codes.asked() & here)));
+            // Codes of a file that was removed meanwhile are there until the next change; nobody asks for them.
+            *self.codes.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(with);
+            return true;
+        }
+        false
     }
 
     /// The numbers of the segments that have a file.
@@ -258,6 +292,12 @@ impl RowFile {
         }
     }
 }
+
+/// So few rows without a code are compared as fast as they are.
+const FEW_UNCODED: u64 = 512;
+
+/// A file gets codes when a tenant has so many rows in it: places between its rows take memory, too.
+const CODED_PART: u64 = (SEGMENT_ROWS / 16) as u64;
 
 /// Rows per call of the kernel: their distances stay in the first-level cache.
 const GATHER: usize = 512;

@@ -6,7 +6,7 @@
 //! | matches | way |
 //! |---|---|
 //! | no graph, or few | compare all of them, gathered from the row file |
-//! | some (see [`is_scanned`]) | compare all of them; for a filter asked again those in the graph by its copies, of which one third is read first |
+//! | some (see [`is_scanned`]) | compare all of them: first their codes, then those rows that may be among the nearest (`codes.rs`); the answer is that of the way above |
 //! | more | the graph, entering only rows that match; rows that no graph holds yet are compared as above |
 
 use std::cmp::Ordering;
@@ -17,8 +17,8 @@ use roaring::RoaringBitmap;
 
 use crate::error::ReadError;
 use crate::filter::Filter;
-use crate::graph::GraphPart;
-use crate::matches::Matches;
+use crate::graph::{GraphPart, TWO_HOP_BELOW};
+use crate::matches::{CodedMatches, Matches};
 use crate::rows::{Damaged, RowFile};
 use crate::schema::{Schema, VectorField};
 use crate::state::{TenantState, Version};
@@ -26,17 +26,22 @@ use crate::state::{TenantState, Version};
 /// So many matches are compared one by one rather than looked for in the graph, whatever the share.
 const EXACT_BELOW: u64 = 4096;
 
-/// What a search of the graph costs per unit of its beam, in rows compared one by one, when every row matches …
-const BEAM_ROWS: u64 = 48;
+/// Fewer matches than this are compared whole: going through codes first takes as long.
+const CODES_FROM: u64 = 512;
 
-/// … and what each row that does not match adds for one that does. Both were fitted to 50, 10 and 5 % of 100,000 rows of 384
-/// dimensions (0.47, 1.39 and 2.15 ms with a beam of 192; a row compared in 0.042 us).
-const MISS_ROWS: u64 = 20;
+/// So many matches per unit of the beam are compared in the time that a walk from match to match takes: 229 (128 dimensions) and 118
+/// (384) were measured at a share of a quarter (200,000 and 100,000 rows, a beam of 192), and a walk also finds less.
+const WALK_ROWS: u64 = 100;
+
+/// … and in the time of a walk over rows that do not match, too: 2,600 and 1,500 at a share of 15 % where that has nothing to do with
+/// the query, 280 and 210 where it lies near.
+const FAR_WALK_ROWS: u64 = 600;
 
 /// Whether `matches` of a graph's `rows` are compared one by one: where that takes less time than the graph, by the figures above.
 fn is_scanned(matches: u64, rows: u64, ef: usize) -> bool {
-    let each = BEAM_ROWS + MISS_ROWS.saturating_mul(rows) / matches.max(1);
-    matches <= each.saturating_mul(ef as u64)
+    let is_near = matches as f64 >= TWO_HOP_BELOW * rows as f64;
+    let each = if is_near { WALK_ROWS } else { FAR_WALK_ROWS };
+    matches <= EXACT_BELOW.max(each.saturating_mul(ef as u64))
 }
 
 /// What a reader sees of one vector.
@@ -156,20 +161,10 @@ impl Search<'_> {
     ) -> Result<Vec<Candidate>, ReadError> {
         let matches = &view.matches.rows;
         let count = matches.len();
-        let Some(graph) = view.graph.as_ref().filter(|_| !exact && count > EXACT_BELOW) else {
-            return self.scan(matches, query, k, None);
+        let graph = view.graph.as_ref().filter(|graph| !exact && !is_scanned(count, graph.len() as u64, ef));
+        let Some(graph) = graph else {
+            return if exact { self.scan(matches, query, k, None) } else { self.compare(view, query, k) };
         };
-        if is_scanned(count, graph.len() as u64, ef) {
-            let Some(located) = view.matches.located(graph) else {
-                return self.scan(matches, query, k, None);
-            };
-            let mut best = Best::new(k);
-            self.scan(&located.rest, query, k, None)?.into_iter().for_each(|item| best.add(item));
-            for (row, distance) in graph.search_located(query, k, located)? {
-                best.add(Candidate { row, distance });
-            }
-            return Ok(best.into_items());
-        }
         // First the rows outside the graph as they were when the view was taken: what was linked since is found twice, what
         // was linked before is in the graph (graph G1).
         let outside = matches & &*view.unlinked;
@@ -187,10 +182,37 @@ impl Search<'_> {
         Ok(best.into_items())
     }
 
+    /// The `k` nearest of the matches, as [`scan`](Self::scan) finds them: those with codes by their codes first.
+    fn compare(&self, view: &View, query: &[f32], k: usize) -> Result<Vec<Candidate>, ReadError> {
+        let matches = &view.matches;
+        if matches.rows.len() < CODES_FROM.max(4 * k as u64) {
+            return self.scan(&matches.rows, query, k, None);
+        }
+        let CodedMatches { codes, coded, rest } = matches.coded(self.rows);
+        let Some(near) = codes.candidates(self.field().metric, query, coded, k)? else {
+            return self.scan(&matches.rows, query, k, None);
+        };
+        let wanted = near.len() + rest.len() as usize;
+        let found = self.scan_each(near.into_iter().chain(rest), query, k, None)?;
+        // One that is damaged may have kept others from being candidates.
+        if found.len() < k.min(wanted) { self.scan(&matches.rows, query, k, None) } else { Ok(found) }
+    }
+
     /// The `k` nearest of `rows`, by comparing them all; with a radius only those within it.
     pub(crate) fn scan(
         &self,
         rows: &RoaringBitmap,
+        query: &[f32],
+        k: usize,
+        radius: Option<f32>,
+    ) -> Result<Vec<Candidate>, ReadError> {
+        self.scan_each(rows.iter(), query, k, radius)
+    }
+
+    /// As [`scan`](Self::scan), of any sequence of rows that names each once; those of a file lie best together, ascending.
+    fn scan_each(
+        &self,
+        rows: impl Iterator<Item = u32>,
         query: &[f32],
         k: usize,
         radius: Option<f32>,
@@ -205,8 +227,7 @@ impl Search<'_> {
                 best.add(Candidate { row, distance });
             }
         };
-        self.rows
-            .distances(&kernel, query, rows.iter(), found, |Damaged { position }| damaged.push(position));
+        self.rows.distances(&kernel, query, rows, found, |Damaged { position }| damaged.push(position));
         self.state.note_damaged(&damaged);
         let mut items = best.into_items();
         items.iter_mut().for_each(|item| item.distance = metric.to_border(item.distance));
