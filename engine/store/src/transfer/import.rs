@@ -10,6 +10,7 @@ use parquet::data_type::{ByteArray, ByteArrayType, FloatType, Int64Type};
 use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, FileReader, RowGroupReader, SerializedFileReader};
 
+use super::headers::{are_pages_honest, is_footer_honest};
 use super::{EXPORT_VERSION, GROUP_ROWS, Item, MANIFEST_KEY, Manifest, RowsSum, TransferError, columns};
 use crate::database::Database;
 use crate::row::Row;
@@ -24,10 +25,11 @@ impl Database {
     /// [`TransferError`]; the collection is not there then. [`WriteError::Name`](crate::WriteError::Name) if the name is taken.
     pub fn import_collection(&self, name: &str, path: impl AsRef<Path>) -> Result<Collection, TransferError> {
         let path = path.as_ref();
-        let file =
-            File::open(path).map_err(|source| TransferError::Io { path: path.to_path_buf(), source })?;
+        let failed = |source| TransferError::Io { path: path.to_path_buf(), source };
+        let file = File::open(path).map_err(failed)?;
+        let again = file.try_clone().map_err(failed)?;
         let guarded = Guarded { path };
-        let source = guarded.run(|| ImportFile::open(path, file))?;
+        let source = guarded.run(|| ImportFile::open(path, file, &again))?;
         let collection = self.create_collection(name, source.manifest.schema.clone())?;
         let done = guarded.run(|| {
             source.for_each_batch(|tenant, rows| {
@@ -54,7 +56,8 @@ impl Database {
 pub fn check_export(bytes: Vec<u8>) -> Result<Manifest, TransferError> {
     let path = Path::new("memory");
     Guarded { path }.run(|| {
-        let source = ImportFile::open(path, bytes::Bytes::from(bytes))?;
+        let file = bytes::Bytes::from(bytes);
+        let source = ImportFile::open(path, file.clone(), &file)?;
         source.for_each_batch(|_, _| Ok(()))?;
         Ok(source.manifest)
     })
@@ -81,9 +84,13 @@ struct ImportFile<'a, R: ChunkReader + 'static> {
 }
 
 impl<'a, R: ChunkReader + 'static> ImportFile<'a, R> {
-    fn open(path: &'a Path, file: R) -> Result<Self, TransferError> {
+    /// Opens `file`; `again` reads the same.
+    fn open(path: &'a Path, file: R, again: &R) -> Result<Self, TransferError> {
         let parquet = |source| TransferError::Parquet { path: path.to_path_buf(), source };
         let refuse = |problem| TransferError::Manifest { path: path.to_path_buf(), problem };
+        if !is_footer_honest(&file) {
+            return Err(refuse("the footer claims more than there is"));
+        }
         let reader = SerializedFileReader::new(file).map_err(parquet)?;
         let footer = reader.metadata().file_metadata();
         let pairs = footer.key_value_metadata().into_iter().flatten();
@@ -103,6 +110,9 @@ impl<'a, R: ChunkReader + 'static> ImportFile<'a, R> {
         let expected = columns(&manifest.schema).map_err(parquet)?;
         if footer.schema_descr().root_schema().get_fields() != expected.get_fields() {
             return Err(refuse("the columns are not those of the manifest's schema"));
+        }
+        if !are_pages_honest(&reader, again) {
+            return Err(refuse("a page claims more than there is"));
         }
         Ok(Self { path, reader, manifest })
     }

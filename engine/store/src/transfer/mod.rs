@@ -16,6 +16,7 @@
 //! * **T3** The file gets its name when it is whole and flushed.
 
 mod export;
+mod headers;
 mod import;
 
 #[doc(hidden)]
