@@ -52,6 +52,24 @@ fn a_collection_from_beginning_to_end() {
     let found = run(&["search", db, "a", "--like", "k4", "--unlike", "k3", "-k", "1"]);
     assert_eq!(keys(&found, "found"), ["k5"]);
 
+    let found = run(&[
+        "search",
+        db,
+        "a",
+        "--vector",
+        "6.2,1",
+        "-k",
+        "2",
+        "--group-by",
+        "section",
+        "--group-size",
+        "2",
+    ]);
+    let groups: Vec<_> =
+        found["groups"].as_array().unwrap().iter().map(|group| keys(group, "found")).collect();
+    assert_eq!(groups, [["k6", "k9"], ["k7", "k4"]]);
+    assert_eq!(found["groups"][1]["value"], "s1");
+
     run(&["snapshot", db, "a", "create", "before"]);
     assert_eq!(run(&["delete", db, "a", "--filter", "size >= 3"])["rows"], 27);
     run(&["upsert", db, "a", "--key", "new", "--vector", "-1,1", "--payload", "{\"size\": 99}"]);

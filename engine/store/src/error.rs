@@ -207,6 +207,14 @@ pub enum ReadError {
         /// Its type.
         kind: FieldType,
     },
+    /// Rows are not grouped by fields of this type.
+    #[error("rows cannot be grouped by field {field:?} of type {kind}")]
+    NoGroups {
+        /// The field.
+        field: Box<str>,
+        /// Its type.
+        kind: FieldType,
+    },
     /// The query has another dimension than the vector.
     #[error("a query of {found} elements does not fit vector {vector:?} of {expected}")]
     Dimension {

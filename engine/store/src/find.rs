@@ -15,7 +15,7 @@ use crate::state::TenantState;
 use crate::tenant::Tenant;
 
 impl Tenant {
-    fn search_on<'a>(
+    pub(crate) fn search_on<'a>(
         &'a self,
         schema: &'a Schema,
         state: &'a TenantState,
@@ -76,7 +76,7 @@ impl Tenant {
     }
 
     /// The keys, and payloads, of candidates; whether none had to be left out.
-    fn found(
+    pub(crate) fn found(
         &self,
         id: u32,
         state: &TenantState,

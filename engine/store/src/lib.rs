@@ -15,6 +15,7 @@ mod filter;
 mod find;
 mod graph;
 mod group;
+mod groups;
 mod journal;
 mod keeper;
 mod matches;
@@ -45,6 +46,7 @@ pub use fields::Facet;
 pub use filter::{
     At, Comparison, FieldBuilder, FieldName, Filter, FilterError, Literal, MAX_FILTER_BYTES, Place, field,
 };
+pub use groups::Group;
 pub use open::Options;
 pub use orthant_engine::{Key, KeyRef, Metric};
 pub use record::MAX_KEY_BYTES;

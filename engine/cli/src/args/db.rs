@@ -227,6 +227,12 @@ pub(crate) struct FindArgs {
     /// From 1, nearest only, to 0, variety only
     #[arg(long, value_name = "NEARNESS")]
     pub(crate) diverse: Option<f32>,
+    /// The nearest values of this field, -k of them, each with its nearest rows
+    #[arg(long, value_name = "FIELD", conflicts_with_all = ["like", "at", "diverse"])]
+    pub(crate) group_by: Option<String>,
+    /// Rows of each value
+    #[arg(long, value_name = "N", default_value_t = 3, requires = "group_by")]
+    pub(crate) group_size: usize,
     /// Compare every row that matches
     #[arg(long)]
     pub(crate) exact: bool,

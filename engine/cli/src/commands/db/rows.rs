@@ -1,7 +1,7 @@
 //! Single rows: write, delete, find, list.
 
 use anyhow::Context;
-use orthant_store::{Found, Page, Row, ScrollRequest, SearchRequest};
+use orthant_store::{Found, Group, Literal, Page, Row, ScrollRequest, SearchRequest};
 use serde_json::{Value, json};
 
 use super::{filter, key, tenant};
@@ -47,6 +47,9 @@ pub(super) fn search(args: &FindArgs) -> anyhow::Result<()> {
     request.radius = args.radius;
     request.diversity = args.diverse;
     request.exact = args.exact;
+    if let Some(field) = &args.group_by {
+        return show_groups(args.rows.place.json, &tenant.search_groups(&request, field, args.group_size)?);
+    }
     let keys = |texts: &[String]| texts.iter().map(|text| key(text)).collect::<Vec<_>>();
     let found = match &args.at {
         Some(snapshot) => tenant.at(snapshot)?.search(&request)?,
@@ -57,13 +60,48 @@ pub(super) fn search(args: &FindArgs) -> anyhow::Result<()> {
     };
     let output = Output::new(args.rows.place.json);
     let text = |found: &Found| {
-        let payload = found.payload.as_ref().map(|payload| json!(payload).to_string()).unwrap_or_default();
-        vec![found.key.to_string(), format!("{:.6}", found.distance), payload]
+        let [key, distance, payload] = shown(found);
+        vec![key, distance, payload]
     };
     output.table(&["key", "distance", "payload"], &found.iter().map(text).collect::<Vec<_>>())?;
     if args.rows.place.json {
-        let one = |found: &Found| json!({"key": found.key.to_string(), "distance": found.distance, "payload": found.payload});
-        output.object(&json!({"found": found.iter().map(one).collect::<Vec<_>>()}))?;
+        output.object(&json!({"found": found.iter().map(object).collect::<Vec<_>>()}))?;
+    }
+    Ok(())
+}
+
+/// A result as text: key, distance, payload.
+fn shown(found: &Found) -> [String; 3] {
+    let payload = found.payload.as_ref().map(|payload| json!(payload).to_string()).unwrap_or_default();
+    [found.key.to_string(), format!("{:.6}", found.distance), payload]
+}
+
+fn object(found: &Found) -> Value {
+    json!({"key": found.key.to_string(), "distance": found.distance, "payload": found.payload})
+}
+
+fn show_groups(is_json: bool, groups: &[Group]) -> anyhow::Result<()> {
+    let value = |group: &Group| match &group.value {
+        Literal::Text(text) => json!(text),
+        Literal::Integer(number) => json!(number),
+        Literal::Bool(flag) => json!(flag),
+        _ => Value::Null,
+    };
+    let output = Output::new(is_json);
+    let lines = groups.iter().flat_map(|group| {
+        let value = value(group);
+        group.hits.iter().map(move |found| {
+            let [key, distance, payload] = shown(found);
+            vec![value.to_string(), key, distance, payload]
+        })
+    });
+    output.table(&["value", "key", "distance", "payload"], &lines.collect::<Vec<_>>())?;
+    if is_json {
+        let one = |group: &Group| {
+            let found: Vec<Value> = group.hits.iter().map(object).collect();
+            json!({"value": value(group), "found": found})
+        };
+        output.object(&json!({"groups": groups.iter().map(one).collect::<Vec<_>>()}))?;
     }
     Ok(())
 }
