@@ -344,8 +344,7 @@ impl Index {
         let lists = build(&mut codes, &params, &threads, &Passed(watch))?;
         let levels: Vec<u8> = (0..count as NodeId).map(|node| self.levels.level(node)).collect();
         let mut upper: Vec<LevelLists> = Vec::new();
-        // The scales are there for levels above 0 already.
-        let params = Params { degree: config.m(), scales: 0, ..params };
+        let params = Params { degree: config.m(), ..params };
         for level in 1..=levels.iter().copied().max().unwrap_or(0) {
             let nodes = (0..count as NodeId).filter(|&node| levels[node as usize] >= level);
             let nodes: Vec<NodeId> = nodes.collect();

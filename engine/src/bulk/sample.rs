@@ -1,6 +1,7 @@
 //! What a graph is worth: a sample of points is searched, and what comes back compared with what is nearest.
 //!
-//! Points lie halfway between a row and a neighbor of it: they are like rows but are none. They come from four quarters
+//! Points lie halfway between a row and a neighbor in the middle of its list: they are like rows but are none. The last neighbor
+//! may be a row of another cluster, and halfway to it there is nothing. Points come from four quarters
 //! of the rows, taken by number, each of which is judged as well: rows often come sorted by where they came from.
 
 use orthant_build::Lists;
@@ -37,11 +38,12 @@ pub(super) struct Found {
 }
 
 impl Index {
-    /// Points halfway between rows and their last neighbors, `[points × dim]`, quarter after quarter.
+    /// Points halfway between rows and the neighbors in the middle of their lists, `[points × dim]`, quarter after quarter.
     pub(super) fn sample(&self, lists: &Lists) -> Vec<f32> {
         let (count, asked) = (self.rows.len(), (PARTS * PER_PART).min(self.rows.len()));
         let sampled = (0..asked).map(|at| at * count / asked);
-        let pairs = sampled.filter_map(|row| Some((row as NodeId, *lists.of(row).last()?)));
+        let pairs =
+            sampled.filter_map(|row| Some((row as NodeId, *lists.of(row).get(lists.of(row).len() / 2)?)));
         let mut points = Vec::new();
         for (a, b) in pairs {
             if let (Some(a), Some(b)) = (self.rows.row(a), self.rows.row(b)) {

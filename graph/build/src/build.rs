@@ -39,7 +39,7 @@ pub struct Params {
     /// Most neighbors that a row chooses per scale. Three quarters of `degree`: with half of it text-384 needs a tenth more
     /// beam for recall 0.99.
     pub own: usize,
-    /// Nearest rows kept per row while distances are computed, 1 to 255; half as many on scales above 0.
+    /// Nearest rows kept per row while distances are computed, 1 to 127; twice as many on scales above 0.
     pub reservoir: usize,
     /// Leaves that each row is in, about.
     pub memberships: usize,
@@ -49,7 +49,7 @@ pub struct Params {
     pub joins: usize,
     /// Neighbors per row that such a round looks at.
     pub breadth: usize,
-    /// How many ever smaller samples of the rows are compared among themselves too.
+    /// How many ever smaller samples of the rows are compared among themselves too, at most.
     pub scales: usize,
     /// How much nearer to a taken neighbor than to the row a candidate must be to be turned down; 1 and above, as a
     /// factor of squared distances. More keeps more neighbors.
@@ -69,7 +69,7 @@ impl Params {
             leaf: 3072,
             joins: 1,
             breadth: 12,
-            scales: 3,
+            scales: 12,
             slack: 1.1,
             seed: 42,
         }
@@ -77,6 +77,12 @@ impl Params {
 }
 
 impl Params {
+    /// What holds on scales above 0: there a row is to meet many others, and need not meet just the nearest. A row keeps twice as
+    /// many, so that its own cluster does not fill its reservoir, and is in three leaves of five, which pays for that.
+    pub(crate) fn of_scales(&self) -> Self {
+        Self { reservoir: 2 * self.reservoir, memberships: (3 * self.memberships).div_ceil(5), ..*self }
+    }
+
     /// Bytes that a build of `rows` rows of `dim` elements takes at its peak, codes included, but for the scratch of its
     /// threads.
     pub fn peak_bytes(&self, rows: usize, dim: usize) -> usize {
@@ -209,7 +215,7 @@ impl<'a> Meter<'a> {
 /// # Errors
 /// [`BuildError`].
 /// # Panics
-/// If `leaf` is below 2, if `reservoir` is not in 1..=255, or `memberships` is 0.
+/// If `leaf` is below 2, if `reservoir` is not in 1..=127, or `memberships` is 0.
 pub fn build(
     codes: &mut Codes,
     params: &Params,
@@ -217,7 +223,7 @@ pub fn build(
     watch: &dyn Watch,
 ) -> Result<Lists, BuildError> {
     assert!(params.leaf > 1 && params.memberships > 0, "leaves of two rows and more");
-    assert!((1..=255).contains(&params.reservoir), "reservoirs of 1 to 255 rows");
+    assert!((1..=127).contains(&params.reservoir), "reservoirs of 1 to 127 rows");
     let kernel = TileKernel::new(codes.dim())?;
     let is_cancelled = AtomicBool::new(false);
     let control = |phase, total| Meter::new(phase, total, watch, &is_cancelled);
@@ -225,7 +231,8 @@ pub fn build(
     let cancelled = || if is_cancelled.load(Ordering::Relaxed) { Err(BuildError::Cancelled) } else { Ok(()) };
 
     let slack = (params.slack.max(1.0) * SLACK_UNIT as f32) as u64;
-    let sparse = sparse_scales(codes, slack, stage);
+    let thinned = params.of_scales();
+    let sparse = sparse_scales(codes, slack, Stage { params: &thinned, ..stage });
     cancelled()?;
     let mut near = near_rows(codes, params.reservoir, stage);
     let places = near.places();
