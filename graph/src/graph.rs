@@ -18,6 +18,10 @@ use crate::{InsertError, NodeId, Space};
 /// Bits of a tower word that say where the node's upper lists start.
 pub(crate) const TOWER_SLOT_BITS: u32 = 28;
 
+/// Blocks are asked for where lists have their home while at most one list in so many is away.
+#[cfg(not(loom))]
+const LISTS_PER_AWAY: usize = 8;
+
 /// A Hierarchical Navigable Small World graph over nodes that the caller numbers from 0.
 pub struct Graph {
     pub(crate) config: GraphConfig,
@@ -346,6 +350,20 @@ impl Graph {
             // SAFETY: heads are there for all nodes below the bound, as in `list`.
             crate::prefetch::line(unsafe { self.base.head_word(node as usize) });
         }
+    }
+
+    /// Whether so many level-0 lists are where a graph that was opened or rewritten has them that it pays to ask for a block
+    /// there without having read the head (see [`lists`](crate::lists), L6).
+    #[cfg(not(loom))]
+    pub(crate) fn lists_are_home(&self) -> bool {
+        self.base.away() * LISTS_PER_AWAY <= self.node_bound()
+    }
+
+    /// Where the level-0 list of `node` lies while it is at home, and its bytes: for hints alone.
+    #[cfg(not(loom))]
+    #[inline(always)]
+    pub(crate) fn home(&self, node: NodeId) -> (*const u8, usize) {
+        self.base.home(node as usize)
     }
 
     /// The level-0 list of `node` with the bytes behind it: the words (empty places included) and the payload.

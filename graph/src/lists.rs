@@ -18,7 +18,14 @@
 //!   maintainer (see [`remove`](crate::remove)) replaces the list. The bit is set once and stays until the
 //!   slot is reclaimed.
 //!
+//! * **L6** The list in slot `s` is *at home* in block `s`: there lists are while a graph is as it was opened or rewritten. How many
+//!   are not is counted, so that a reader knows whether it may ask for a list's block before it read the head. A hint: the
+//!   count is off by what is being replaced.
+//!
 //! Block heads count from 1: zero-filled memory is a table of lists that do not exist yet.
+
+// A count that hints alone hang on: loom has nothing to find in it.
+use std::sync::atomic::{AtomicU32 as Tally, Ordering::Relaxed};
 
 use crossbeam_epoch::Guard;
 
@@ -121,6 +128,8 @@ pub(crate) struct Lists {
     links: AtomicTable,
     /// Blocks from here on were never used.
     fresh: AtomicU32,
+    /// Lists that lie in another block than that of their slot's number (L6).
+    away: Tally,
 }
 
 impl Lists {
@@ -139,6 +148,7 @@ impl Lists {
             free: FreeStack::new(),
             links: AtomicTable::new(links),
             fresh: AtomicU32::new(blocks_in_use),
+            away: Tally::new(0),
         }
     }
 
@@ -206,6 +216,31 @@ impl Lists {
         self.blocks.prefetch((head.load(Ordering::Relaxed) & !FROZEN).wrapping_sub(1));
     }
 
+    /// Counts a list that leaves its home or comes back (L6).
+    #[inline]
+    fn moved(&self, slot: usize, from: Option<u32>, to: Option<u32>) {
+        let is_away = |block: u32| block as usize != slot;
+        // Under steady change lists go from one foreign block to another, and nothing is written here.
+        match (from.is_some_and(is_away), to.is_some_and(is_away)) {
+            (false, true) => _ = self.away.fetch_add(1, Relaxed),
+            (true, false) => _ = self.away.fetch_sub(1, Relaxed),
+            _ => {}
+        }
+    }
+
+    /// How many lists are not at home (L6).
+    #[cfg(not(loom))]
+    pub(crate) fn away(&self) -> usize {
+        self.away.load(Relaxed) as usize
+    }
+
+    /// Where the list in `slot` lies while it is at home, and how many bytes it has: for hints alone.
+    #[cfg(not(loom))]
+    #[inline(always)]
+    pub(crate) fn home(&self, slot: usize) -> (*const u8, usize) {
+        self.blocks.place(slot as u32)
+    }
+
     /// Replaces the list in `slot`, which was `old`, by `words`. `fill` writes the payload of the new block (L4),
     /// given its id words and the old block's ids and payload; it is not called where there is none.
     ///
@@ -241,6 +276,7 @@ impl Lists {
         // block: under our pin it cannot have been reclaimed and reused meanwhile.
         match head.compare_exchange(before, frozen | (block + 1), Ordering::AcqRel, Ordering::Relaxed) {
             Ok(_) => {
+                self.moved(slot, old.map(|old| old.block()), Some(block));
                 if let Some(old) = old {
                     reclaim::retire(self, old.block(), guard);
                 }
@@ -261,9 +297,10 @@ impl Lists {
     pub(crate) unsafe fn withdraw(self: &Arc<Self>, slot: usize, guard: &Guard) {
         // SAFETY: the caller's promise.
         let head = unsafe { self.heads.at(slot) };
-        let block = head.swap(0, Ordering::AcqRel);
+        let block = head.swap(0, Ordering::AcqRel) & !FROZEN;
         if block != 0 {
-            reclaim::retire(self, (block & !FROZEN) - 1, guard);
+            self.moved(slot, Some(block - 1), None);
+            reclaim::retire(self, block - 1, guard);
         }
     }
 
@@ -286,6 +323,7 @@ impl Lists {
         // SAFETY: the caller's promise.
         let block = unsafe { self.heads.at(slot) }.swap(0, Ordering::AcqRel) & !FROZEN;
         if block != 0 {
+            self.moved(slot, Some(block - 1), None);
             self.give_back(block - 1);
         }
     }

@@ -162,6 +162,13 @@ mod table {
             tail.fill(fill);
         }
 
+        /// Where a block lies, and how many bytes it has: for hints, any index will do.
+        #[inline(always)]
+        pub(crate) fn place(&self, block: u32) -> (*const u8, usize) {
+            let start = self.base.wrapping_add(block as usize * self.shape.stride);
+            (start.cast(), self.shape.ids * size_of::<u32>() + self.shape.payload)
+        }
+
         /// Asks the cache for the first two lines of a block: a hint, any index will do.
         #[inline(always)]
         pub(crate) fn prefetch(&self, block: u32) {

@@ -46,12 +46,18 @@ impl Space for Line {
 
 fn check(graph: &Graph) {
     let guard = crossbeam_epoch::pin();
+    let mut away = 0;
     for node in 0..graph.node_bound() as NodeId {
         let Some((ids, payload)) = graph.block(node, &guard) else { continue };
+        let (home, bytes) = graph.home(node);
+        assert_eq!(bytes, size_of_val(ids) + payload.len());
+        away += usize::from(home != ids.as_ptr().cast::<u8>());
         assert_eq!(payload[..4], node.to_le_bytes());
         assert_eq!(payload[4..8], sum(ids).to_le_bytes());
         assert!(payload[8..].iter().all(|&byte| byte == 0xAB));
     }
+    drop(guard);
+    assert_eq!(graph.base.away(), away, "lists that are away are counted");
 }
 
 #[test]
@@ -71,6 +77,17 @@ fn every_published_block_carries_its_payload() {
         }
     });
     assert!(graph.validate().is_ok());
+    check(&graph);
+    assert!(!graph.lists_are_home(), "two threads take blocks in no order");
+    let mut scratch = Scratch::new();
+    for id in (0..1500).step_by(3) {
+        graph.remove(id, 0, &Line, &mut scratch).unwrap();
+    }
+    graph.settle(&Line, &mut scratch).unwrap();
+    check(&graph);
+    for id in (0..900).step_by(3) {
+        graph.insert(id, levels.level(id), &Line, &mut scratch).unwrap();
+    }
     check(&graph);
 
     // Saved and opened, the payloads are still there.
@@ -92,4 +109,5 @@ fn every_published_block_carries_its_payload() {
     let opened = Graph::open(config, memory, graph.state()).unwrap();
     assert!(opened.validate().is_ok());
     check(&opened);
+    assert!(opened.lists_are_home());
 }
