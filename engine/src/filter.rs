@@ -12,6 +12,12 @@ pub(crate) trait Walk {
     /// Whether it compares all there are.
     const IS_SCAN: bool = false;
 
+    /// A node that a walk over blocks leaves out, as if it were not there.
+    #[inline(always)]
+    fn without(&self) -> Option<NodeId> {
+        None
+    }
+
     /// At least `k` nodes where there are so many, as far as a beam of `ef` finds them.
     fn search<'s, S: Scorer>(
         &self,

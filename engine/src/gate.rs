@@ -1,33 +1,24 @@
 //! The gate: which codes the lists of an index carry, decided by what they find in it.
 //!
 //! One bit per dimension is right for most data and wrong for some: rows of few dimensions, rows that differ in
-//! places that their codes do not show. So points are made up that are no rows but lie where rows lie, their true neighbors
-//! are found by comparing all rows, and each kind of code has to find them in the graph that it would be used in.
+//! places that their codes do not show. So each kind of code is [examined](crate::exam) in the graph that it would be used in.
 //!
 //! * **G1** Each candidate is asked for the narrowest beam that reaches the target; the cheapest of those that do is
 //!   taken. None that does not is taken while whole rows do better: then the index goes on without codes.
-//! * **G2** Nothing is timed: the same rows and the same seed give the same choice. Cost is beam × (what an expansion costs
+//! * **G2** Nothing is timed: the same rows and the same seed give the same choice. Cost is expansions × (what one costs
 //!   beside memory + bytes of a block), fitted to figures of one machine (two sets, one day).
 //! * **G3** Where heaps of rows are equal, rows are compared whole: with half of the rows equal a search by codes found 0.4 of what
 //!   whole rows found, at a beam narrower than the heap. Why rows do better there is not known.
 //!
-//! Cost: an exact scan per point, of which there are [`POINTS`]; up to ten searches for each kind of code, and some 120 to learn the
+//! Cost: an exact scan per point, of which there are [`POINTS`]; up to fifteen searches for each kind of code, and some 120 to learn the
 //! stops of the one taken.
 
-use orthant_graph::NodeId;
 use orthant_kernels::Metric;
 
-use crate::blocks::{BEAMS, Tuning, block_metric, named};
+use crate::blocks::{BEAMS, Tuning, block_metric};
 use crate::drift::Drift;
+use crate::exam::{Exam, K, POINTS};
 use crate::index::Index;
-use crate::recall::recall_at_k;
-use crate::search::SearchParams;
-
-/// Points that are asked for: at recall 0.95 the standard error is half a percent or less.
-const POINTS: usize = 200;
-
-/// Neighbors that have to be found.
-const K: usize = 10;
 
 /// Rounds of halving in the search for a stop: to a thousandth of the distance.
 const HALVINGS: usize = 10;
@@ -38,20 +29,21 @@ const WIDEST_STOP: f32 = 2.0;
 /// A stop of a beam of several `k` that is no farther was not learned from anything.
 const LEAST_STOP: f32 = 1.005;
 
-/// Rows are in heaps when more than one point in so many has equal neighbors.
-const HEAP_SHARE: usize = 20;
-
 /// Recall that stops may cost on the points: their standard error.
 const STOP_LOSS: f32 = 0.005;
 
 /// Standard deviations of doubt that are tried, fewest first.
 const DOUBTS: [f32; 5] = [0.5, 1.0, 1.5, 2.0, 3.0];
 
-/// What an expansion costs beside its bytes, in bytes: on one machine an expansion took 0.31 µs of 896 bytes and 0.43 of 2240.
-const FIXED_BYTES: usize = 2_500;
+/// What an expansion costs beside its bytes, in bytes: on one machine a beam of 64 took 32 µs with lists of 2,304 bytes and
+/// 46 with lists of 3,840.
+const FIXED_BYTES: usize = 1_300;
 
 /// Stands for rows by code, one byte per dimension, among the bits per dimension of an edge.
 pub(crate) const CODE_BITS: usize = 8;
+
+/// Bytes of a trial in a file.
+const TRIAL_BYTES: usize = 20;
 
 /// What one kind of code was found to do.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -63,8 +55,18 @@ pub struct Trial {
     pub ef: usize,
     /// The recall@10 with it.
     pub recall: f32,
+    /// Lists that a search read with it, in the mean; 0 where lists carry no codes.
+    pub expanded: f32,
     /// Bytes of a list.
     pub list_bytes: usize,
+}
+
+impl Trial {
+    /// What a search costs, as if everything were bytes to be read (G2).
+    fn cost(&self) -> f32 {
+        let expanded = if self.expanded > 0.0 { self.expanded } else { self.ef as f32 };
+        expanded * (FIXED_BYTES + self.list_bytes) as f32
+    }
 }
 
 /// What the gate decided, and on what evidence.
@@ -89,16 +91,16 @@ impl Choice {
 
     /// Decides (G1).
     pub(crate) fn decide(&mut self) {
-        let cost = |trial: &&Trial| trial.ef * (FIXED_BYTES + trial.list_bytes);
         let codes = || self.trials.iter().filter(|trial| trial.bits > 0);
-        let cheapest = codes().filter(|trial| trial.recall >= self.target).min_by_key(cost);
+        let cheapest =
+            codes().filter(|trial| trial.recall >= self.target).min_by(|a, b| a.cost().total_cmp(&b.cost()));
         // None gets there: the one that gets nearest, but for whole rows that get nearer.
         let nearest =
             self.trials.iter().max_by(|a, b| a.recall.total_cmp(&b.recall).then(b.bits.cmp(&a.bits)));
         self.bits = cheapest.or(nearest).map_or(0, |trial| trial.bits);
     }
 
-    /// `[bits u32][target f32][points u32]`, then per trial `[bits u32][ef u32][recall f32][bytes u32]`, little-endian.
+    /// `[bits u32][target f32][points u32]`, then per trial `[bits u32][ef u32][recall f32][bytes u32][expanded f32]`, little-endian.
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         bytes.extend((self.bits as u32).to_le_bytes());
@@ -109,17 +111,19 @@ impl Choice {
             bytes.extend((trial.ef as u32).to_le_bytes());
             bytes.extend(trial.recall.to_le_bytes());
             bytes.extend((trial.list_bytes as u32).to_le_bytes());
+            bytes.extend(trial.expanded.to_le_bytes());
         }
         bytes
     }
 
-    /// What [`to_bytes`](Self::to_bytes) wrote.
-    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+    /// What [`to_bytes`](Self::to_bytes) wrote, or did when trials did not say what they expanded.
+    pub(crate) fn from_bytes(bytes: &[u8], is_old: bool) -> Option<Self> {
         let word = |bytes: &[u8], place: usize| {
             bytes[4 * place..4 * place + 4].try_into().ok().map(u32::from_le_bytes)
         };
         let (head, trials) = bytes.split_at_checked(12)?;
-        if !trials.len().is_multiple_of(16) {
+        let trial_bytes = if is_old { TRIAL_BYTES - 4 } else { TRIAL_BYTES };
+        if !trials.len().is_multiple_of(trial_bytes) {
             return None;
         }
         let trial = |bytes: &[u8]| {
@@ -127,6 +131,7 @@ impl Choice {
                 bits: word(bytes, 0)? as usize,
                 ef: word(bytes, 1)? as usize,
                 recall: f32::from_bits(word(bytes, 2)?),
+                expanded: if is_old { 0.0 } else { f32::from_bits(word(bytes, 4)?) },
                 list_bytes: word(bytes, 3)? as usize,
             })
         };
@@ -134,75 +139,37 @@ impl Choice {
             bits: word(head, 0)? as usize,
             target: f32::from_bits(word(head, 1)?),
             points: word(head, 2)? as usize,
-            trials: trials.chunks_exact(16).map(trial).collect::<Option<_>>()?,
+            trials: trials.chunks_exact(trial_bytes).map(trial).collect::<Option<_>>()?,
         };
         matches!(choice.bits, 0 | 1 | 2 | 4 | CODE_BITS).then_some(choice)
     }
 }
 
-/// Points, and their true neighbors.
-pub(crate) struct Exam {
-    points: Vec<f32>,
-    truth: crate::Batch,
-    /// Points that were made of a row with equal neighbors.
-    equal: usize,
-}
-
 impl Index {
-    /// Makes up points: a row, moved by the difference of two of its neighbors, which leaves it among them without being
-    /// one of them. None where rows are so few that comparing them all is no work.
-    pub(crate) fn exam(&self) -> Option<Exam> {
-        let live: Vec<NodeId> = self.live_nodes().collect();
-        if live.len() < 10 * K {
-            return None;
-        }
-        let step = live.len().div_ceil(POINTS);
-        let mut points = Vec::with_capacity(POINTS * self.dim);
-        // Where neighbors are equal, that of the point before: what is asked about equal rows does not lie on them either.
-        let mut way: Vec<f32> = Vec::with_capacity(self.dim);
-        let mut equal = 0;
-        let pin = self.graph.pin();
-        for (turn, &node) in live.iter().step_by(step).enumerate() {
-            let Some((words, _)) = self.graph.read_block(node, &pin) else { continue };
-            let named: Vec<NodeId> = named(words).filter(|&other| self.graph.is_live(other)).collect();
-            if named.len() < 2 {
-                continue;
-            }
-            let (from, to) = (named[turn % named.len()], named[(turn + 1) % named.len()]);
-            // SAFETY: the nodes were seen live under the pin (N4), and live rows are whole.
-            let row = |node| unsafe { self.rows.row_unchecked(node) };
-            if row(from) == row(to) {
-                equal += 1;
-            } else {
-                way.clear();
-                way.extend(row(from).iter().zip(row(to)).map(|(&from, &to)| 0.7 * (to - from)));
-            }
-            if way.is_empty() {
-                continue;
-            }
-            let start = points.len();
-            points.extend(row(node).iter().zip(&way).map(|(&at, &way)| at + way));
-            if points[start..].iter().any(|value| !value.is_finite()) {
-                points.truncate(start);
-            }
-        }
-        drop(pin);
-        let truth = self.search_exact(&points, K).ok().filter(|_| !points.is_empty())?;
-        Some(Exam { points, truth, equal })
-    }
-
     /// How the index as it is does: the narrowest beam that reaches `target`.
     pub(crate) fn sit(&self, exam: &Exam, target: f32) -> Trial {
         let config = self.graph.config();
         let list_bytes = config.m0().next_multiple_of(16) * 4 + config.payload_bytes().next_multiple_of(64);
         let by_code = self.codes.as_ref().map_or(0, |_| CODE_BITS);
         let bits = self.blocks.as_ref().map_or(by_code, |blocks| blocks.bits());
-        let mut trial = Trial { bits, ef: 0, recall: 0.0, list_bytes };
+        let mut trial = Trial { bits, ef: 0, recall: 0.0, expanded: 0.0, list_bytes };
+        // The widest beam that is known not to do.
+        let mut short = 0;
         for ef in BEAMS {
             (trial.ef, trial.recall) = (ef, self.recall_in(exam, ef));
             if trial.recall >= target {
                 break;
             }
+            short = ef;
+        }
+        // Halving what is between them: codes differ by less than the beams of that ladder do.
+        while trial.recall >= target && trial.ef - short > (trial.ef / 32).max(1) {
+            let ef = short.midpoint(trial.ef);
+            let recall = self.recall_in(exam, ef);
+            if recall >= target { (trial.ef, trial.recall) = (ef, recall) } else { short = ef }
+        }
+        if self.blocks_in_use().is_some() {
+            trial.expanded = self.expanded_in(exam, trial.ef);
         }
         trial
     }
@@ -211,7 +178,7 @@ impl Index {
     pub(crate) fn price_codes(&mut self) {
         let Some(exam) = self.exam() else { return };
         let mut choice = Choice { target: self.target_recall, ..Choice::given(CODE_BITS) };
-        choice.points = exam.points(self.dim);
+        choice.points = exam.points();
         let mut coded = self.sit(&exam, self.target_recall);
         let codes = self.codes.take();
         let mut whole = self.sit(&exam, self.target_recall);
@@ -233,8 +200,8 @@ impl Index {
         }
         let is_l2 = block_metric(self.metric) == Some(Metric::L2);
         let mut tuning = Tuning::default();
-        if is_l2 && exam.points(self.dim) >= POINTS / 2 {
-            let asked: Vec<f64> = BEAMS.iter().map(|&ef| self.expansions(exam, ef, &tuning)).collect();
+        if is_l2 && exam.points() >= POINTS / 2 {
+            let asked: Vec<f32> = BEAMS.iter().map(|&ef| self.expansions(exam, ef, &tuning)).collect();
             for (&ef, asked) in BEAMS.iter().zip(asked) {
                 let (mut low, mut high) = (1.0, WIDEST_STOP);
                 for _ in 0..HALVINGS {
@@ -249,7 +216,7 @@ impl Index {
                 tuning.stops.clear();
             }
             self.set_tuning(tuning.clone());
-            let count = (K * exam.points(self.dim)) as f32;
+            let count = (K * exam.points()) as f32;
             let recall = self.recall_in(exam, ef);
             for doubt in DOUBTS {
                 self.set_tuning(Tuning { doubt, ..tuning.clone() });
@@ -278,45 +245,16 @@ impl Index {
         })
     }
 
+    /// Mean number of nodes that a search expands with other choices.
+    fn expansions(&mut self, exam: &Exam, ef: usize, tuning: &Tuning) -> f32 {
+        self.set_tuning(tuning.clone());
+        self.expanded_in(exam, ef)
+    }
+
     fn set_tuning(&mut self, tuning: Tuning) {
         if let Some(blocks) = &mut self.blocks {
             blocks.tune(tuning);
         }
-    }
-
-    /// Mean number of nodes that a search expands.
-    fn expansions(&mut self, exam: &Exam, ef: usize, tuning: &Tuning) -> f64 {
-        self.set_tuning(tuning.clone());
-        let mut searcher = self.searcher();
-        let mut expanded = 0;
-        for point in exam.points.chunks_exact(self.dim) {
-            if searcher.search(point, SearchParams::new(K, ef)).is_ok() {
-                expanded += searcher.scratch.block.expanded();
-            }
-        }
-        expanded as f64 / exam.points(self.dim) as f64
-    }
-
-    fn recall_in(&self, exam: &Exam, ef: usize) -> f32 {
-        let count = exam.points.len() / self.dim;
-        let Ok(found) = self.search_batch(&exam.points, SearchParams::new(K, ef)) else { return 0.0 };
-        let of_point = |point| {
-            let (found, truth): (Vec<_>, Vec<_>) =
-                (found.hits(point).collect(), exam.truth.hits(point).collect());
-            recall_at_k(&found, &truth, K)
-        };
-        ((0..count).map(of_point).sum::<f64>() / count as f64) as f32
-    }
-}
-
-impl Exam {
-    pub(crate) fn points(&self, dim: usize) -> usize {
-        self.points.len() / dim
-    }
-
-    /// Whether so many rows are equal that they stand for each other in lists (G3).
-    pub(crate) fn has_heaps(&self, dim: usize) -> bool {
-        self.equal * HEAP_SHARE > self.points(dim)
     }
 }
 
@@ -325,13 +263,13 @@ mod tests {
     use super::*;
 
     fn trial(bits: usize, ef: usize, recall: f32, list_bytes: usize) -> Trial {
-        Trial { bits, ef, recall, list_bytes }
+        Trial { bits, ef, recall, expanded: if bits == 0 { 0.0 } else { ef as f32 + 6.0 }, list_bytes }
     }
 
     fn decided(trials: &[Trial]) -> usize {
         let mut choice = Choice { target: 0.95, points: 200, trials: trials.to_vec(), bits: 0 };
         choice.decide();
-        assert_eq!(Choice::from_bytes(&choice.to_bytes()), Some(choice.clone()));
+        assert_eq!(Choice::from_bytes(&choice.to_bytes(), false), Some(choice.clone()));
         choice.bits
     }
 
@@ -356,7 +294,13 @@ mod tests {
 
     #[test]
     fn damaged_bytes_are_refused() {
-        assert_eq!(Choice::from_bytes(&[1; 13]), None);
-        assert_eq!(Choice::from_bytes(&[3; 12]), None);
+        assert_eq!(Choice::from_bytes(&[1; 13], false), None);
+        assert_eq!(Choice::from_bytes(&[3; 12], false), None);
+        // Before trials said what they expanded.
+        let choice = Choice { bits: 2, trials: vec![trial(2, 20, 0.96, 960)], ..Choice::default() };
+        let bytes = choice.to_bytes();
+        let old = Choice::from_bytes(&bytes[..bytes.len() - 4], true).unwrap();
+        assert_eq!((old.bits, old.trials[0].list_bytes, old.trials[0].expanded), (2, 960, 0.0));
+        assert_eq!(Choice::from_bytes(&bytes, true), None);
     }
 }

@@ -8,6 +8,7 @@ mod compact;
 mod directory;
 mod drift;
 mod edges;
+mod exam;
 mod filter;
 mod flat;
 mod gate;

@@ -278,7 +278,7 @@ impl Index {
         let pin = self.graph.pin();
         let space = self.take_query(query, scratch);
         let blocks = self.blocks_in_use().filter(|_| W::IS_PLAIN);
-        if blocks.is_some_and(|blocks| self.search_in_blocks(blocks, params, &pin, scratch)) {
+        if blocks.is_some_and(|blocks| self.search_in_blocks(blocks, params, walk.without(), &pin, scratch)) {
             scratch.rerank(space, params.k);
         } else {
             self.search_in_rows(walk, params, space, scratch);

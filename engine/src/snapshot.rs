@@ -52,7 +52,9 @@ const NEXT_NUMBER: [u8; 8] = *b"nextnum\0";
 const KEY_TEXTS: [u8; 8] = *b"keytext\0";
 const SQ8: [u8; 8] = *b"sq8\0\0\0\0\0";
 const CODES: [u8; 8] = *b"codes\0\0\0";
-const CHOICE: [u8; 8] = *b"choice\0\0";
+const CHOICE: [u8; 8] = *b"choices\0";
+/// The same, without what a trial expanded: no longer written.
+const OLD_CHOICE: [u8; 8] = *b"choice\0\0";
 const TUNING: [u8; 8] = *b"tuning\0\0";
 const BLOCKS: [u8; 8] = *b"blocks\0\0";
 const DRIFT: [u8; 8] = *b"drift\0\0\0";
@@ -609,8 +611,12 @@ impl Opening<'_> {
 
     /// What was decided about it.
     fn choice(&self) -> Result<Option<Choice>, OpenError> {
-        let Some(bytes) = self.file.bytes(CHOICE) else { return Ok(None) };
-        Choice::from_bytes(bytes).map(Some).ok_or_else(|| self.bad_blocks(bytes.len()))
+        let (bytes, is_old) = match (self.file.bytes(CHOICE), self.file.bytes(OLD_CHOICE)) {
+            (Some(bytes), _) => (bytes, false),
+            (None, Some(bytes)) => (bytes, true),
+            (None, None) => return Ok(None),
+        };
+        Choice::from_bytes(bytes, is_old).map(Some).ok_or_else(|| self.bad_blocks(bytes.len()))
     }
 
     /// What came since. A file that does not say was written right after.

@@ -78,12 +78,12 @@ impl Index {
         let Some(bits) = self.choice.as_ref().map(|choice| choice.bits) else { return self.make_blocks() };
         if let Some(exam) = self.exam()
             && self.blocks_in_use().is_some()
-            && !exam.has_heaps(self.dim)
+            && !exam.has_heaps()
         {
             let trial = self.sit(&exam, self.target_recall);
             if trial.recall >= self.target_recall {
                 self.learn(&exam, trial.ef);
-                let (target, points) = (self.target_recall, exam.points(self.dim));
+                let (target, points) = (self.target_recall, exam.points());
                 self.choice = Some(Choice { bits, target, points, trials: vec![trial] });
                 self.drift = Drift::new(self.len() as u64, 0);
                 return Ok(());
@@ -102,7 +102,7 @@ impl Index {
         let mut coded = None;
         let exam = self.exam();
         if let (Some(exam), 0) = (&exam, self.block_bits) {
-            (choice.target, choice.points) = (self.target_recall, exam.points(self.dim));
+            (choice.target, choice.points) = (self.target_recall, exam.points());
             choice.trials.push(self.sit(exam, self.target_recall));
             for bits in [1, 2, 4] {
                 let is_reached = |trial: &Trial| trial.bits > 0 && trial.recall >= self.target_recall;
@@ -123,7 +123,7 @@ impl Index {
                 choice.trials.push(self.sit(exam, self.target_recall));
             }
             choice.decide();
-            if exam.has_heaps(self.dim) {
+            if exam.has_heaps() {
                 choice.bits = 0;
             }
             self.codes = self.codes.take().filter(|_| choice.bits == CODE_BITS);

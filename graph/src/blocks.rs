@@ -56,6 +56,8 @@ pub struct BlockSearch {
     pub slack: f32,
     /// Added to that distance first: what distances are off by where they are 0 in truth.
     pub margin: f32,
+    /// A node to leave out: it is neither found nor gone through, but for one search in many, whose table forgets it.
+    pub without: Option<NodeId>,
 }
 
 /// A search over blocks under way, and the memory that it needs; reused from search to search.
@@ -129,6 +131,9 @@ impl Graph {
         walk.routing_limit = Living(&self.slots).routing_limit(search.ef);
         walk.found.clear();
         walk.waiting.reset(search.ef);
+        if let Some(node) = search.without {
+            walk.waiting.leave_out(node);
+        }
         for start in starts {
             // The lists of a node that is gone can still be read for a while.
             if (start.node as usize) < self.node_bound() && self.slots.is_visible(start.node) {

@@ -87,7 +87,7 @@ fn search(graph: &Graph, query: &[f32], noise: f32, ef: usize, scratch: &mut Scr
         .search_blocks(
             &scorer,
             &starts,
-            BlockSearch { ef, k: 10, keep: 20, slack: f32::INFINITY, margin: 0.0 },
+            BlockSearch { ef, k: 10, keep: 20, slack: f32::INFINITY, margin: 0.0, without: None },
             scratch,
         )
         .to_vec()
@@ -138,7 +138,7 @@ fn a_search_with_slack_ends_early_and_finds_nearly_as_much() {
         for (at, slack) in [1.0, 1.5, f32::INFINITY].into_iter().enumerate() {
             graph.begin_walk(
                 &starts,
-                BlockSearch { ef: 120, k: 10, keep: 10, slack, margin: 0.0 },
+                BlockSearch { ef: 120, k: 10, keep: 10, slack, margin: 0.0, without: None },
                 &mut walk,
                 &pin,
             );
@@ -193,7 +193,7 @@ fn without_a_place_to_begin_nothing_is_found() {
             .search_blocks(
                 &scorer,
                 &[],
-                BlockSearch { ef: 10, k: 5, keep: 5, slack: f32::INFINITY, margin: 0.0 },
+                BlockSearch { ef: 10, k: 5, keep: 5, slack: f32::INFINITY, margin: 0.0, without: None },
                 &mut scratch
             )
             .is_empty()

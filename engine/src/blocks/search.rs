@@ -30,6 +30,7 @@ pub(crate) struct BlockScratch {
     starts: Vec<Neighbor>,
     walk: BlockWalk,
     ef: usize,
+    without: Option<NodeId>,
     /// Whether distances come from inner products because a zero row, or the query, has no direction.
     has_zero_row: bool,
 }
@@ -65,10 +66,11 @@ impl Index {
         &self,
         blocks: &Blocks,
         params: SearchParams,
+        without: Option<NodeId>,
         pin: &Pin,
         scratch: &mut SearchScratch,
     ) -> bool {
-        self.begin(blocks, params, pin, scratch);
+        self.begin(blocks, params, without, pin, scratch);
         loop {
             let BlockScratch { query, walk, .. } = &mut scratch.block;
             self.graph.finish_walk(&blocks.from(query), walk, pin);
@@ -83,8 +85,16 @@ impl Index {
         }
     }
 
-    fn begin(&self, blocks: &Blocks, params: SearchParams, pin: &Pin, scratch: &mut SearchScratch) {
-        let BlockScratch { query, starts, walk, ef, .. } = &mut scratch.block;
+    fn begin(
+        &self,
+        blocks: &Blocks,
+        params: SearchParams,
+        without: Option<NodeId>,
+        pin: &Pin,
+        scratch: &mut SearchScratch,
+    ) {
+        let BlockScratch { query, starts, walk, ef, without: left_out, .. } = &mut scratch.block;
+        *left_out = without;
         let is_there =
             |node, generation| self.graph.is_live(node) && self.graph.generation(node) == generation;
         blocks.prepare(&scratch.query, query, starts, is_there);
@@ -93,11 +103,16 @@ impl Index {
             starts.push(Neighbor { node, distance: f32::NEG_INFINITY });
         }
         *ef = params.ef.max(params.k);
-        self.graph.begin_walk(starts, beam(blocks, params, *ef), walk, pin);
+        self.graph.begin_walk(
+            starts,
+            BlockSearch { without: *left_out, ..beam(blocks, params, *ef) },
+            walk,
+            pin,
+        );
     }
 
     fn end(&self, blocks: &Blocks, params: SearchParams, pin: &Pin, scratch: &mut SearchScratch) -> Ended {
-        let BlockScratch { query, starts, walk, ef, .. } = &mut scratch.block;
+        let BlockScratch { query, starts, walk, ef, without: left_out, .. } = &mut scratch.block;
         let found = self.graph.end_walk(&blocks.from(query), walk, pin);
         // Some nodes of a beam are hidden; a narrow one may end with too few.
         if found.len() < params.k.min(self.graph.len()) {
@@ -105,7 +120,12 @@ impl Index {
                 return Ended::Nothing;
             }
             *ef *= 2;
-            self.graph.begin_walk(starts, beam(blocks, params, *ef), walk, pin);
+            self.graph.begin_walk(
+                starts,
+                BlockSearch { without: *left_out, ..beam(blocks, params, *ef) },
+                walk,
+                pin,
+            );
             return Ended::Widened;
         }
         // Behind the k-th by code, only what may be nearer in truth is compared again.
@@ -143,7 +163,7 @@ impl Index {
                         Some(number) => {
                             let space = self.take_query(&queries[number * self.dim..][..self.dim], scratch);
                             scratch.block.has_zero_row = space.has_zero_row;
-                            self.begin(blocks, params, &pin, scratch);
+                            self.begin(blocks, params, None, &pin, scratch);
                             Stage::Walking(number)
                         }
                     },
@@ -202,7 +222,14 @@ const ROW_LINES: usize = 8;
 
 fn beam(blocks: &Blocks, params: SearchParams, ef: usize) -> BlockSearch {
     let (ef, slack) = blocks.tuning().beam(ef);
-    BlockSearch { ef, k: params.k, keep: params.rerank.max(params.k), slack, margin: blocks.margin }
+    BlockSearch {
+        ef,
+        k: params.k,
+        keep: params.rerank.max(params.k),
+        slack,
+        margin: blocks.margin,
+        without: None,
+    }
 }
 
 /// Where one of the queries in turn stands.

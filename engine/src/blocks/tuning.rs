@@ -1,4 +1,4 @@
-//! What searches over blocks do beside the codes, learned from made-up points (see [`gate`](crate::gate)).
+//! What searches over blocks do beside the codes, learned from an exam (see [`gate`](crate::gate)).
 
 /// Beams that a stop is learned for.
 pub(crate) const BEAMS: [usize; 9] = [16, 24, 32, 48, 64, 96, 128, 192, 256];

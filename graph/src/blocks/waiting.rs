@@ -87,6 +87,11 @@ impl Waiting {
         self.find.get_or_insert_with(find_fn);
     }
 
+    /// Passes a node over, as if it had been taken.
+    pub(super) fn leave_out(&mut self, node: NodeId) {
+        self.note(self.place(node), node, TAKEN);
+    }
+
     fn most(&self) -> usize {
         2 * self.width + SPARE
     }

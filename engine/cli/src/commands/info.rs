@@ -49,7 +49,8 @@ fn index(path: &Path, validate: bool, output: Output, object: &mut Map<String, V
         "choice": info.choice.as_ref().map(|choice| json!({
             "bits": choice.bits, "target": choice.target, "points": choice.points,
             "trials": choice.trials.iter().map(|trial| json!({
-                "bits": trial.bits, "ef": trial.ef, "recall": trial.recall, "list_bytes": trial.list_bytes,
+                "bits": trial.bits, "ef": trial.ef, "recall": trial.recall, "expanded": trial.expanded,
+                "list_bytes": trial.list_bytes,
             })).collect::<Vec<_>>(),
         })),
     });
