@@ -181,7 +181,10 @@ fn chosen(choice: &Choice) -> String {
     };
     match choice.points {
         0 => format!("{codes}, as it was asked for"),
-        points => format!("{codes}, decided on {points} made-up points for recall@10 {}", choice.target),
+        points => format!(
+            "{codes}, decided on {points} rows left out of their own searches, for recall@10 {}",
+            choice.target
+        ),
     }
 }
 
