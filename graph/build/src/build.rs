@@ -78,9 +78,9 @@ impl Params {
 
 impl Params {
     /// What holds on scales above 0: there a row is to meet many others, and need not meet just the nearest. A row keeps twice as
-    /// many, so that its own cluster does not fill its reservoir, and is in three leaves of five, which pays for that.
+    /// many, so that its own cluster does not fill its reservoir, and is in two leaves of five, which pays for that.
     pub(crate) fn of_scales(&self) -> Self {
-        Self { reservoir: 2 * self.reservoir, memberships: (3 * self.memberships).div_ceil(5), ..*self }
+        Self { reservoir: 2 * self.reservoir, memberships: (2 * self.memberships).div_ceil(5), ..*self }
     }
 
     /// Bytes that a build of `rows` rows of `dim` elements takes at its peak, codes included, but for the scratch of its
