@@ -212,7 +212,6 @@ impl Graph {
         graph.slots.ensure_upper(state.upper_slots as usize)?;
         graph.upper.ensure_blocks(state.upper_slots as usize)?;
         graph.check_words(state)?;
-        graph.recount();
         if let Some((node, level)) = state.entry {
             let is_in = node < state.node_bound
                 && level <= MAX_LEVEL
@@ -222,6 +221,8 @@ impl Graph {
                 return Err(OpenError::Entry { node, level, nodes: state.node_bound });
             }
         }
+        // What it counts was checked.
+        graph.recount();
         Ok(graph)
     }
 

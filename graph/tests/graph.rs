@@ -260,7 +260,9 @@ fn words_that_lead_nowhere_are_refused() {
             "{spoiled:?}"
         );
     }
-    let entry = Some((300 as NodeId, 0));
-    let error = reopened(&graph, |_, _| (), GraphState { entry, ..state });
-    assert!(matches!(error.err(), Some(OpenError::Entry { .. })));
+    // The last is far beyond all memory of the graph: it is checked before anything is looked up by it.
+    for node in [300, 1 << 20, NodeId::MAX - 1] {
+        let error = reopened(&graph, |_, _| (), GraphState { entry: Some((node, 0)), ..state });
+        assert!(matches!(error.err(), Some(OpenError::Entry { .. })), "{node}");
+    }
 }
