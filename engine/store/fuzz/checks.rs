@@ -150,7 +150,10 @@ pub(crate) fn files(bytes: &[u8]) {
         assert!(key < 16 && row.payload == payload_of(key as i64), "{row:?}");
         assert_eq!(row.vectors[0].1, [key as f32, 1.0]);
     }
-    let is_told = database.recovery().torn_bytes > 0 || database.recovery().journal_damaged_at.is_some();
+    let is_told = {
+        let recovery = database.recovery();
+        recovery.torn_bytes > 0 || recovery.journal_damaged_at.is_some() || recovery.lost_commits > 0
+    };
     let is_reported = report.is_ok_and(|report| !report.damages.is_empty());
     assert!(is_told || is_reported || page.rows.len() >= 12, "{} rows, and nobody says why", page.rows.len());
 }

@@ -208,7 +208,7 @@ impl Committer {
         let done = self.sync_rows().and_then(|()| self.shared.catalog.apply(&puts, Durability::Immediate));
         let done = done.and_then(|()| {
             self.journal
-                .restart()
+                .restart(sequence)
                 .map_err(|source| StorageError::Io { path: journal_path(&self.shared.dir), source })
         });
         match done {

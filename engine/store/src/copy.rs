@@ -3,8 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::commit::journal_path;
 use crate::database::Database;
 use crate::error::{StorageError, WriteError};
+use crate::journal::Journal;
 
 fn storage(error: StorageError) -> WriteError {
     WriteError::Storage(Arc::new(error))
@@ -48,6 +50,8 @@ impl Database {
                 }
                 files.sync_dir(&target).map_err(|source| failed(&target, source))?;
             }
+            Journal::open(&*files, &journal_path(&dir), committer.sequence)
+                .map_err(|source| failed(&dir, source))?;
             // The catalog last, under another name until it is whole: what is there before is no database.
             let (to, whole) = (dir.join("catalog.new"), dir.join(catalog));
             copy(&*files, &from.join(catalog), &to).map_err(|source| failed(&to, source))?;

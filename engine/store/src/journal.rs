@@ -4,16 +4,18 @@
 //! is not flushed by itself; from time to time the catalog is flushed as a whole and the journal starts anew. Opening replays
 //! what the catalog does not have.
 //!
-//! # Layout (version 1, little endian)
+//! # Layout (version 2, little endian; version 1 had the magic "ORTHJRN1" and records from 8 on)
 //! ```text
-//! 0     magic "ORTHJRN1"
-//! 8     records: magic u32, bytes of content u32, sequence u64, flushed u64, content, CRC-64/NVME over all before it
+//! 0     magic "ORTHJRN2", sequence u64 of the catalog when the journal was begun, CRC-64/NVME over both
+//! 24    records: magic u32, bytes of content u32, sequence u64, flushed u64, content, CRC-64/NVME over all before it
 //! ```
 //! * **J1** Sequences count up by one. A record that the catalog has already is skipped.
 //! * **J2** `flushed` is the newest sequence that was known to be safe, rows included, when the record was written. A bad record
 //!   with a later one that vouches for it is damage; one that nobody vouches for is the tail that a crash tore.
 //! * **J3** A commit's rows are flushed before its record is, or together with it by an interval; the flag
 //!   [`ROWS_FLUSHED`] in a record says which, so that a row that is missing can be told from a torn one.
+//! * **J4** The header's sequence is written after the catalog that has it was flushed. A catalog with an older one went back to
+//!   what it was before, as redb does where its newest commit is damaged: that is told, for no record here would show it.
 
 use std::io;
 use std::path::Path;
@@ -22,9 +24,10 @@ use std::sync::Arc;
 use crate::checksum::Checksum;
 use crate::files::{FileHandle, Files};
 
-const MAGIC: [u8; 8] = *b"ORTHJRN1";
+const MAGIC: [u8; 8] = *b"ORTHJRN2";
+const OLD_MAGIC: [u8; 8] = *b"ORTHJRN1";
 const RECORD_MAGIC: u32 = 0x6a72_6e6c;
-const HEADER: u64 = MAGIC.len() as u64;
+const HEADER: u64 = 24;
 const RECORD_HEADER: usize = 24;
 const SUM: usize = 8;
 
@@ -58,6 +61,20 @@ pub(crate) struct Replay {
     pub(crate) damaged_at: Option<u64>,
     /// Bytes behind the last record that hold nothing that was safe.
     pub(crate) torn_bytes: u64,
+    /// The sequence that the catalog had when the journal was begun (J4); 0 where that is not known.
+    pub(crate) base: u64,
+    /// There was no journal.
+    pub(crate) is_new: bool,
+    /// Where records begin.
+    pub(crate) start: u64,
+}
+
+fn header(sequence: u64) -> Vec<u8> {
+    let mut bytes = MAGIC.to_vec();
+    bytes.extend_from_slice(&sequence.to_le_bytes());
+    let sum = Checksum::of(&[&bytes]);
+    bytes.extend_from_slice(&sum.to_le_bytes());
+    bytes
 }
 
 impl Journal {
@@ -70,16 +87,18 @@ impl Journal {
         if bytes.is_empty() || bytes.len() < MAGIC.len() {
             // Never used: a record is only written behind a flushed header.
             file.set_len(0)?;
-            file.write_at(0, &MAGIC)?;
+            file.write_at(0, &header(sequence))?;
             file.sync()?;
             if let Some(dir) = path.parent() {
                 files.sync_dir(dir)?;
             }
-            let replay = Replay { records: Vec::new(), damaged_at: None, torn_bytes: 0 };
+            let (damaged_at, torn_bytes, start) = (None, 0, HEADER);
+            let replay =
+                Replay { records: Vec::new(), damaged_at, torn_bytes, base: sequence, is_new: true, start };
             return Ok((Self { file, end: HEADER }, replay));
         }
         let replay = replay(&bytes, sequence);
-        let end = replay.records.last().map_or(HEADER, |record| record.end);
+        let end = replay.records.last().map_or(replay.start, |record| record.end);
         Ok((Self { file, end }, replay))
     }
 
@@ -122,9 +141,10 @@ impl Journal {
         self.file.sync()
     }
 
-    /// Forgets all records: the catalog has them, safely.
-    pub(crate) fn restart(&mut self) -> io::Result<()> {
-        // Not flushed: should the old records be there again after a crash, the catalog has them (J1).
+    /// Forgets all records: the catalog has them, safely, up to `sequence`.
+    pub(crate) fn restart(&mut self, sequence: u64) -> io::Result<()> {
+        // Not flushed: should the old records or the old header be there again after a crash, the catalog has what they say (J1, J4).
+        self.file.write_at(0, &header(sequence))?;
         self.file.set_len(HEADER)?;
         self.end = HEADER;
         Ok(())
@@ -132,12 +152,12 @@ impl Journal {
 
     /// Bytes of records.
     pub(crate) fn bytes(&self) -> u64 {
-        self.end - HEADER
+        self.end.saturating_sub(HEADER)
     }
 
-    /// Cuts off everything behind the record that ends at `end`.
-    pub(crate) fn cut(&mut self, end: Option<u64>) -> io::Result<()> {
-        self.end = end.unwrap_or(HEADER);
+    /// Cuts off everything behind `end`, the end of a record or of the header.
+    pub(crate) fn cut(&mut self, end: u64) -> io::Result<()> {
+        self.end = end;
         self.file.set_len(self.end)
     }
 }
@@ -152,9 +172,15 @@ pub(crate) struct AppendError {
 
 fn replay(bytes: &[u8], sequence: u64) -> Replay {
     let mut records = Vec::new();
-    let mut at = MAGIC.len();
+    // A header that a crash tore says nothing; its magic is not changed by writing it anew.
+    let word =
+        |at: usize| bytes.get(at..at + 8).map(|word| u64::from_le_bytes(word.try_into().unwrap_or_default()));
+    let base = word(8).filter(|&base| bytes.starts_with(&header(base))).unwrap_or(0);
+    let start =
+        if bytes.starts_with(&OLD_MAGIC) { OLD_MAGIC.len() } else { (HEADER as usize).min(bytes.len()) };
+    let mut at = start;
     let mut expected = sequence + 1;
-    let is_header_fine = bytes.starts_with(&MAGIC);
+    let is_header_fine = bytes.starts_with(&MAGIC) || bytes.starts_with(&OLD_MAGIC);
     while is_header_fine && let Some(record) = record_at(bytes, at) {
         if record.sequence > expected {
             break;
@@ -171,7 +197,8 @@ fn replay(bytes: &[u8], sequence: u64) -> Replay {
         .any(|record| record.sequence > sequence && record.flushed >= expected);
     let is_damaged =
         is_vouched || (!is_header_fine && (at..bytes.len()).any(|at| record_at(bytes, at).is_some()));
-    Replay { records, damaged_at: is_damaged.then_some(at as u64), torn_bytes: (bytes.len() - at) as u64 }
+    let (damaged_at, torn_bytes) = (is_damaged.then_some(at as u64), (bytes.len() - at) as u64);
+    Replay { records, damaged_at, torn_bytes, base, is_new: false, start: start as u64 }
 }
 
 fn record_at(bytes: &[u8], at: usize) -> Option<Record> {
@@ -243,7 +270,7 @@ mod tests {
         let (disk, _) = written(|_| 0);
         let old = disk.contents();
         let (mut journal, _) = Journal::open(&disk, Path::new("/j"), 4).unwrap();
-        journal.restart().unwrap();
+        journal.restart(4).unwrap();
         journal.append(5, 4, false, &[5; 10]).unwrap();
         assert_eq!(open(&disk, 4).0, [5]);
         assert_eq!(
@@ -251,5 +278,31 @@ mod tests {
             (vec![], None, 0),
             "the restart did not reach the disk"
         );
+    }
+
+    #[test]
+    fn a_journal_knows_what_the_catalog_had() {
+        let (disk, _) = written(|_| 0);
+        let base = |disk: &Simulated| Journal::open(disk, Path::new("/j"), 4).unwrap().1.base;
+        assert_eq!(base(&disk), 0);
+        Journal::open(&disk, Path::new("/j"), 4).unwrap().0.restart(4).unwrap();
+        assert_eq!(base(&disk), 4);
+        disk.open(Path::new("/j")).unwrap().write_at(9, &[1]).unwrap();
+        assert_eq!(base(&disk), 0, "torn");
+    }
+
+    #[test]
+    fn journals_of_version_1_are_read() {
+        let (disk, _) = written(|_| 0);
+        let mut files = disk.contents();
+        let (_, bytes) = files.iter_mut().find(|(path, _)| path == Path::new("/j")).unwrap();
+        let records = bytes.split_off(HEADER as usize);
+        *bytes = [&OLD_MAGIC[..], &records].concat();
+        let disk = Simulated::with_contents(files);
+        assert_eq!(open(&disk, 1), (vec![2, 3, 4], None, 0));
+        let (mut journal, _) = Journal::open(&disk, Path::new("/j"), 4).unwrap();
+        journal.restart(4).unwrap();
+        journal.append(5, 4, false, &[5; 10]).unwrap();
+        assert_eq!(open(&disk, 4), (vec![5], None, 0));
     }
 }

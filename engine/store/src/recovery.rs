@@ -26,6 +26,8 @@ pub struct Recovery {
     pub damaged_rows: usize,
     /// Where the journal is damaged although it had been safe, if it is; commits behind it are lost.
     pub journal_damaged_at: Option<u64>,
+    /// Commits that had been safe, and that the catalog does not have any more: it was damaged and went back to what it was before.
+    pub lost_commits: u64,
     /// Row files whose headers were damaged or torn, and written anew; their rows carry their own checksums.
     pub mended_headers: Vec<PathBuf>,
 }
@@ -41,11 +43,13 @@ pub(crate) fn recover(
     let (mut journal, replay) = Journal::open(&*shared.files, &path, sequence).map_err(failed)?;
     let mut recovery = Recovery {
         torn_bytes: replay.torn_bytes,
-        journal_damaged_at: replay.damaged_at,
+        // Once there is a collection, there is a journal.
+        journal_damaged_at: replay.damaged_at.or((replay.is_new && !collections.is_empty()).then_some(0)),
+        lost_commits: replay.base.saturating_sub(sequence),
         ..Recovery::default()
     };
     let flushed = replay.records.iter().map(|record| record.flushed).max().unwrap_or(0);
-    let mut good_end = None;
+    let mut good_end = replay.start;
     for record in &replay.records {
         let Some(puts) = decode_puts(&record.content) else {
             return Err(StorageError::Journal { path: path.clone(), offset: record.end });
@@ -53,13 +57,13 @@ pub(crate) fn recover(
         let damaged = damaged_rows(collections, &puts);
         if damaged > 0 && !record.are_rows_flushed && record.sequence > flushed {
             // Its rows did not reach the disk: the power went before anybody flushed them.
-            recovery.torn_bytes += replay.records.last().map_or(0, |last| last.end) - good_end.unwrap_or(8);
+            recovery.torn_bytes += replay.records.last().map_or(0, |last| last.end) - good_end;
             break;
         }
         recovery.damaged_rows += damaged;
         shared.catalog.apply(&puts, Durability::None)?;
         sequence = record.sequence;
-        good_end = Some(record.end);
+        good_end = record.end;
         recovery.replayed += 1;
     }
     if recovery.replayed > 0 {
@@ -69,7 +73,7 @@ pub(crate) fn recover(
         shared.catalog.apply(&[put_meta("sequence", &sequence.to_le_bytes())], Durability::Immediate)?;
     }
     if recovery.journal_damaged_at.is_none() {
-        journal.restart().map_err(failed)?;
+        journal.restart(sequence).map_err(failed)?;
     } else {
         // Kept for who wants to look: the next checkpoint starts it anew.
         journal.cut(good_end).map_err(failed)?;

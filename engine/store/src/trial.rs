@@ -204,6 +204,7 @@ impl Ledger {
         let collection = database.collection(COLLECTION).ok_or("the collection is missing")?;
         verdict.is_valid = recovery.damaged_rows == 0
             && recovery.journal_damaged_at.is_none()
+            && recovery.lost_commits == 0
             && collection.check()?.damages.is_empty();
         let mut found = BTreeMap::new();
         for tenant in 0..TENANTS {

@@ -110,7 +110,8 @@ fn contents(disk: &Simulated, what: &str) -> Option<Model> {
         Err(error) => panic!("{what}: {error:?}"),
     };
     let recovery = database.recovery();
-    assert_eq!((recovery.damaged_rows, recovery.journal_damaged_at), (0, None), "{what}");
+    let amiss = (recovery.damaged_rows, recovery.journal_damaged_at, recovery.lost_commits);
+    assert_eq!(amiss, (0, None, 0), "{what}");
     let collection = database.collection("c")?;
     let report = collection.check().unwrap();
     assert!(report.damages.is_empty(), "{what}: {report:?}");

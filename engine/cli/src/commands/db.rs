@@ -56,6 +56,13 @@ fn open(dir: &Path) -> anyhow::Result<Database> {
             dir.display()
         ));
     }
+    if recovery.lost_commits > 0 {
+        crate::output::note(format_args!(
+            "{}: the catalog is damaged: the last {} that were safe are lost",
+            dir.display(),
+            plural(recovery.lost_commits as usize, "commit", "commits")
+        ));
+    }
     if recovery.damaged_rows > 0 || !recovery.mended_headers.is_empty() {
         crate::output::note(format_args!("{}: opened with damages: {recovery:?}", dir.display()));
     }
