@@ -63,7 +63,7 @@ pub(crate) struct Replay {
     pub(crate) torn_bytes: u64,
     /// The sequence that the catalog had when the journal was begun (J4); 0 where that is not known.
     pub(crate) base: u64,
-    /// There was no journal.
+    /// There was no journal, or less than its header.
     pub(crate) is_new: bool,
     /// Where records begin.
     pub(crate) start: u64,
@@ -84,8 +84,8 @@ impl Journal {
         let length = file.len()?;
         let mut bytes = vec![0; length as usize];
         file.read_at(0, &mut bytes)?;
-        if bytes.is_empty() || bytes.len() < MAGIC.len() {
-            // Never used: a record is only written behind a flushed header.
+        if bytes.len() < HEADER as usize && !bytes.starts_with(&OLD_MAGIC) {
+            // Never used: a record is only written behind a flushed header, which is never cut.
             file.set_len(0)?;
             file.write_at(0, &header(sequence))?;
             file.sync()?;
