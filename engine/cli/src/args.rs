@@ -131,8 +131,9 @@ pub(crate) struct GraphArgs {
     /// Bulk: the least recall@10 at ef 64 of a sample; below it rows are inserted one by one instead
     #[arg(long, value_name = "RECALL", default_value_t = 0.95)]
     pub(crate) floor: f64,
-    /// Bulk: bytes that the build may take at its peak, such as 800M or 2G; rows that do not fit stay in a file beside the
-    /// index meanwhile, and what does not fit then either is refused before it starts
+    /// Bulk: bytes that the build itself may set aside at its peak, such as 800M or 2G; rows that do not fit stay in a file
+    /// beside the index meanwhile, and what does not fit then either is refused before it starts. Pages of files that the
+    /// system keeps in memory, which it takes back at need, come on top: it is no limit for a container
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub(crate) max_memory: Option<usize>,
     /// Say where the time of a bulk build went, on standard error
