@@ -154,9 +154,9 @@ impl Index {
         let nodes = self.live_generations();
         // SAFETY: live rows are whole, and `self` is borrowed mutably.
         blocks.set_entries(&nodes, |node| unsafe { self.rows.row_unchecked(node) });
-        let Ok(config) = self.graph.config().with_payload_bytes(blocks.payload_bytes()) else {
-            return Ok(None);
-        };
+        // A full list costs a search over blocks no more than a short one.
+        let config = self.graph.config().with_keep_pruned(true);
+        let Ok(config) = config.with_payload_bytes(blocks.payload_bytes()) else { return Ok(None) };
         let bytes = self.rows.len()
             * (config.m0().next_multiple_of(16) * 4 + config.payload_bytes().next_multiple_of(64));
         let options = MemoryOptions { expected_bytes: Some(bytes), ..self.memory.clone() };

@@ -104,9 +104,9 @@ impl GraphConfig {
         Ok(self)
     }
 
-    /// Whether a new node's list is filled up with the nearest candidates that the selection heuristic
-    /// turned down. Off by default: the edges it adds are the least useful ones, and each costs a
-    /// distance per visit.
+    /// Whether lists are filled up with the nearest candidates that the selection heuristic turned down: that of a new
+    /// node, and one that is pruned because an edge more does not fit. Off by default: the edges it adds are the least useful
+    /// ones, and each costs a distance per visit. On where lists are blocks, which are looked at whole.
     pub fn with_keep_pruned(mut self, keep_pruned: bool) -> Self {
         self.keep_pruned = keep_pruned;
         self

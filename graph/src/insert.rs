@@ -495,6 +495,9 @@ impl Graph {
         link.candidates.extend(extra);
         link.candidates.sort_unstable_by(order);
         select(space, &link.candidates, limit, &mut link.selected, &mut link.pruned, batch);
+        if self.config.keep_pruned() {
+            fill_up(&mut link.selected, &link.pruned, limit);
+        }
     }
 }
 

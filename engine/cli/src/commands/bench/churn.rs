@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::live::LiveRows;
-use crate::args::{ChurnArgs, GraphArgs};
+use crate::args::{ChurnArgs, GraphArgs, QuantizationName};
 use crate::failure::Internal;
 use crate::output::{self, Output, count, seconds};
 use crate::progress::Progress;
@@ -74,10 +74,18 @@ pub(super) fn run(args: &ChurnArgs) -> anyhow::Result<()> {
     let mut rows = LiveRows::new(args.pattern, metric, data.rows, data.dim, args.graph.seed)?;
     let first = rows.live();
     let before = machine::anonymous_bytes();
-    let (index, build_s) = data.build(args, &first)?;
+    let (mut index, build_s) = data.build(args, &first)?;
     let times = churn(args, &data, &index, &mut rows)?;
     let live = rows.live();
     let after = data.figures(args, &index, &live, (before, build_s))?;
+    // Codes are decided about again, and lists chosen anew, when somebody asks for it.
+    let mut trained = None;
+    if matches!(args.graph.quantization, QuantizationName::Blocks) {
+        let start = Instant::now();
+        index.retrain()?;
+        let train_s = start.elapsed().as_secs_f64();
+        trained = Some((data.figures(args, &index, &live, (before, build_s))?, train_s));
+    }
     drop(index);
     let fresh = in_own_process(&live)?;
 
@@ -97,6 +105,9 @@ pub(super) fn run(args: &ChurnArgs) -> anyhow::Result<()> {
             ]
         }),
     )?;
+    if let Some((figures, train_s)) = &trained {
+        output.line(format_args!("after retraining, {}: recall {:.4}", seconds(*train_s), figures.recall))?;
+    }
     output.line(format_args!(
         "{} rows replaced in {}: {:.0} us to insert, {:.0} us to remove ({cost:.2} of an insert)",
         count(times.rows as u64),
@@ -117,6 +128,9 @@ pub(super) fn run(args: &ChurnArgs) -> anyhow::Result<()> {
             "insert_us": per_row(times.insert_s), "delete_us": per_row(times.remove_s),
             "fresh_insert_us": fresh.build_s * 1e6 / live.len() as f64,
             "delete_to_insert_cost": cost, "validate": after.validate,
+            "recall_retrained": trained.as_ref().map(|(figures, _)| figures.recall),
+            "self_found_retrained": trained.as_ref().map(|(figures, _)| figures.self_found),
+            "retrain_s": trained.as_ref().map(|&(_, train_s)| train_s),
         }))?;
     }
     if after.validate != "ok" {
