@@ -246,6 +246,10 @@ const QUERY_CHUNK: usize = 16;
 /// The same where several are under way at a time: at the end of a chunk fewer are.
 const TURN_CHUNK: usize = 64;
 
+/// Searches for one query, where the one before came out short: what it had found was removed before it ended, as happens to a
+/// thread that loses its core for as long as many removals take.
+const ATTEMPTS: usize = 4;
+
 impl Index {
     /// A searcher of this index.
     pub fn searcher(&self) -> Searcher<'_> {
@@ -281,7 +285,13 @@ impl Index {
         if blocks.is_some_and(|blocks| self.search_in_blocks(blocks, params, walk.without(), &pin, scratch)) {
             scratch.rerank(space, params.k);
         } else {
-            self.search_in_rows(walk, params, space, scratch);
+            for _ in 0..ATTEMPTS {
+                scratch.hits.clear();
+                self.search_in_rows(walk, params, space, scratch);
+                if !W::IS_PLAIN || scratch.hits.len() >= params.k.min(self.graph.len()) {
+                    break;
+                }
+            }
         }
         self.show(scratch);
         Ok(&scratch.hits)

@@ -60,15 +60,15 @@ impl Index {
         made
     }
 
-    /// Asks again what [`train`](Self::train) decided, on the rows of today, however few came since: tries the same codes,
-    /// and where they do not reach the target any more, decides and writes all anew. Trains what was not trained.
+    /// Decides again what [`train`](Self::train) decided, on the rows of today, however few came since; lists that carry codes are
+    /// chosen anew, which brings back what many inserts and removals took from them. Trains what was not trained.
     ///
     /// # Errors
     /// [`InsertError`]; the index is then as it was.
     pub fn retrain(&mut self) -> Result<(), InsertError> {
         if self.quantization == Quantization::Blocks && self.choice.is_some() {
             self.overwrite_dead_rows();
-            return self.decide_again();
+            return self.make_blocks();
         }
         self.train()
     }
