@@ -12,7 +12,7 @@ use crate::index::{Index, InsertError};
 impl Index {
     /// Trains the quantizer on the rows that are in and encodes them. Does nothing without
     /// quantization, without rows, or when it is trained already, except that [`Quantization::Blocks`] are decided about
-    /// again once half as many rows came as there were: then the same codes are tried on points of today, and where they
+    /// again once half as many rows came as there were: then the same codes are tried on rows of today, and where they
     /// do not reach the target any more, all is decided and written anew.
     ///
     /// # Errors
