@@ -6,7 +6,10 @@
 //! how many        Rice code, 3 low bits
 //! each neighbor   distance from the one before, less 1: Rice code, its low bits by what is to be expected of so many among so many
 //!                 who has the edge: 0 both, 10 the node of larger number, 11 the other
+//! the anchor      which of the neighbors with edges both ways, from 1 on, or 0; in as many bits as their number has
 //! ```
+//! An anchor of larger number, and that of a node without an edge to it, stay in a table of their own; files of before had all there.
+//!
 //! Bits follow one another, lowest first; the last byte is filled up with zeros. A Rice code is a number's high bits as so many
 //! ones and a zero, then its low bits (Rice and Plaunt 1971). Marks are not kept: an edge is marked on both sides where one of its
 //! nodes is the other's anchor, and nowhere else.
@@ -14,7 +17,8 @@
 //! * **E1** Lists of which this does not hold are not packed; those that are come back as the same sets, ascending.
 //! * **E2** Any bytes unpack to lists of at most so many places with numbers of nodes, or to nothing.
 //!
-//! Cost: of 20 edges per node among 100,000, two thirds of them both ways, 26 bytes per node, where lists by themselves have 47. While it
+//! Cost: of 20 edges per node among 100,000, two thirds of them both ways, 26 bytes per node, where lists by themselves have 47; an
+//! anchor half a byte, where the table has two and a half. While it
 //! packs, four bytes per edge that goes one way.
 
 use crate::packed::{BitReader, BitWriter};
@@ -34,14 +38,23 @@ fn step_bits(below: u32, count: u32) -> u32 {
     (mean - mean / 4).max(1).ilog2()
 }
 
+/// Where the anchors of nodes are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AnchorForm {
+    /// All in their table.
+    Table,
+    /// With the edges, where they can be.
+    Edges,
+}
+
 /// The ids of a list, without marks.
 fn ids(list: &[u32]) -> impl Iterator<Item = u32> + '_ {
     list.iter().take_while(|&&word| word != EMPTY).map(|word| word & !MARK)
 }
 
 /// Packs `lists`, `[nodes × places]` words each: ids with their marks from the front, then empty places. `anchors` has a node's
-/// anchor plus 1, or 0. `None` where the lists are no such lists (E1).
-pub(crate) fn pack(lists: &[u32], places: usize, anchors: &[u32]) -> Option<Vec<u8>> {
+/// anchor plus 1, or 0; those that come to be with the edges are 0 afterwards. `None` where the lists are no such lists (E1).
+pub(crate) fn pack(lists: &[u32], places: usize, anchors: &mut [u32], form: AnchorForm) -> Option<Vec<u8>> {
     let nodes = anchors.len() as u32;
     let list = |node: u32| &lists[node as usize * places..][..places];
     let has = |node: u32, other: u32| ids(list(node)).any(|id| id == other);
@@ -97,9 +110,23 @@ pub(crate) fn pack(lists: &[u32], places: usize, anchors: &[u32]) -> Option<Vec<
             }
             next = id + 1;
         }
+        if form == AnchorForm::Edges {
+            let mut both = smaller.iter().filter(|(_, owner)| matches!(owner, Owner::Both));
+            let width = width_of(both.clone().count() as u32);
+            let place = both.position(|&(id, _)| anchors[node as usize] == id + 1);
+            bits.put(place.map_or(0, |place| place as u32 + 1), width);
+            if place.is_some() {
+                anchors[node as usize] = 0;
+            }
+        }
     }
     bits.finish();
     Some(out)
+}
+
+/// Bits of a number.
+fn width_of(number: u32) -> u32 {
+    32 - number.leading_zeros()
 }
 
 /// Whose list an edge is in.
@@ -110,9 +137,15 @@ enum Owner {
     Smaller,
 }
 
-/// Unpacks what [`pack`] made into `lists`, `[nodes × places]`, as words of this machine; `None` if the bytes are nothing that it
-/// makes (E2).
-pub(crate) fn unpack(bytes: &[u8], places: usize, anchors: &[u32], lists: &mut [u32]) -> Option<()> {
+/// Unpacks what [`pack`] made into `lists`, `[nodes × places]`, as words of this machine, and into `anchors`, which has those that
+/// `pack` left; `None` if the bytes are nothing that it makes (E2).
+pub(crate) fn unpack(
+    bytes: &[u8],
+    places: usize,
+    anchors: &mut [u32],
+    form: AnchorForm,
+    lists: &mut [u32],
+) -> Option<()> {
     lists.fill(EMPTY);
     let mut filled = vec![0u32; anchors.len()];
     let mut add = |node: u32, other: u32, mark: u32| {
@@ -123,6 +156,7 @@ pub(crate) fn unpack(bytes: &[u8], places: usize, anchors: &[u32], lists: &mut [
         Some(())
     };
     let mut bits = BitReader::new(bytes);
+    let mut smaller: Vec<(u32, Owner)> = Vec::new();
     for node in 0..anchors.len() as u32 {
         let count = take_rice(&mut bits, COUNT_BITS)?;
         if count > node {
@@ -130,16 +164,30 @@ pub(crate) fn unpack(bytes: &[u8], places: usize, anchors: &[u32], lists: &mut [
         }
         let low = step_bits(node, count);
         let mut next = 0u32;
+        smaller.clear();
         for _ in 0..count {
             let id = next.checked_add(take_rice(&mut bits, low)?).filter(|&id| id < node)?;
             next = id + 1;
-            let is_marked = anchors[node as usize] == id + 1 || anchors[id as usize] == node + 1;
-            let mark = if is_marked { MARK } else { 0 };
             let owner = match bits.take(1)? {
                 0 => Owner::Both,
                 _ if bits.take(1)? == 0 => Owner::Larger,
                 _ => Owner::Smaller,
             };
+            smaller.push((id, owner));
+        }
+        if form == AnchorForm::Edges {
+            let mut both = smaller.iter().filter(|(_, owner)| matches!(owner, Owner::Both));
+            let place = bits.take(width_of(both.clone().count() as u32))?;
+            if let Some(place) = place.checked_sub(1) {
+                let &(id, _) = both.nth(place as usize)?;
+                // One anchor, in one place.
+                let anchor = anchors.get_mut(node as usize).filter(|anchor| **anchor == 0)?;
+                *anchor = id + 1;
+            }
+        }
+        for &(id, owner) in &smaller {
+            let is_marked = anchors[node as usize] == id + 1 || anchors[id as usize] == node + 1;
+            let mark = if is_marked { MARK } else { 0 };
             if is_marked && !matches!(owner, Owner::Both) {
                 return None;
             }
@@ -223,22 +271,43 @@ mod tests {
         lists
     }
 
-    fn unpacked(bytes: &[u8], places: usize, anchors: &[u32]) -> Option<Vec<u32>> {
-        let mut lists = vec![7; anchors.len() * places];
-        unpack(bytes, places, anchors, &mut lists).map(|()| lists)
+    fn unpacked(bytes: &[u8], places: usize, left: &[u32], form: AnchorForm) -> Option<(Vec<u32>, Vec<u32>)> {
+        let (mut lists, mut anchors) = (vec![7; left.len() * places], left.to_vec());
+        unpack(bytes, places, &mut anchors, form, &mut lists).map(|()| (lists, anchors))
     }
 
     #[test]
     fn lists_come_back_as_sets() {
         for (nodes, places) in [(0, 16), (1, 16), (2, 16), (50, 16), (3000, 32)] {
-            let (lists, anchors) = graph(nodes, places, u64::from(nodes));
-            let bytes = pack(&lists, places, &anchors).unwrap();
-            assert_eq!(unpacked(&bytes, places, &anchors), Some(sorted(&lists, places)), "{nodes}");
-            if nodes > 1 {
-                assert_eq!(unpacked(&bytes[..bytes.len() - 1], places, &anchors), None);
+            for form in [AnchorForm::Table, AnchorForm::Edges] {
+                let (lists, anchors) = graph(nodes, places, u64::from(nodes));
+                let mut left = anchors.clone();
+                let bytes = pack(&lists, places, &mut left, form).unwrap();
+                match form {
+                    AnchorForm::Table => assert_eq!(left, anchors),
+                    AnchorForm::Edges => assert!(left.iter().all(|&anchor| anchor == 0)),
+                }
+                let whole = Some((sorted(&lists, places), anchors));
+                assert_eq!(unpacked(&bytes, places, &left, form), whole, "{nodes}");
+                if nodes > 1 {
+                    assert_eq!(unpacked(&bytes[..bytes.len() - 1], places, &left, form), None);
+                }
+                assert_eq!(unpacked(&[&bytes[..], &[0]].concat(), places, &left, form), None);
             }
-            assert_eq!(unpacked(&[&bytes[..], &[0]].concat(), places, &anchors), None);
         }
+    }
+
+    #[test]
+    fn anchors_of_larger_number_stay_in_their_table() {
+        // 0 and 1 hang on 2, which hangs on nobody; 3 says that it hangs on 0 and has no edge to it.
+        let list =
+            |ids: &[u32]| ids.iter().copied().chain(std::iter::repeat(EMPTY)).take(16).collect::<Vec<_>>();
+        let lists = [list(&[2 | MARK]), list(&[2 | MARK]), list(&[MARK, 1 | MARK, 3]), list(&[2])].concat();
+        let anchors = vec![3, 3, 0, 1];
+        let mut left = anchors.clone();
+        let bytes = pack(&lists, 16, &mut left, AnchorForm::Edges).unwrap();
+        assert_eq!(left, anchors);
+        assert_eq!(unpacked(&bytes, 16, &left, AnchorForm::Edges), Some((sorted(&lists, 16), anchors)));
     }
 
     #[test]
@@ -247,7 +316,7 @@ mod tests {
         let packs = |change: &dyn Fn(&mut Vec<u32>)| {
             let mut lists = lists.clone();
             change(&mut lists);
-            pack(&lists, 16, &anchors).is_some()
+            pack(&lists, 16, &mut anchors.clone(), AnchorForm::Edges).is_some()
         };
         assert!(packs(&|_| ()));
         let list = 7 * 16;
@@ -260,8 +329,8 @@ mod tests {
 
     #[test]
     fn made_up_bytes_are_lists_or_nothing() {
-        let (lists, anchors) = graph(60, 16, 9);
-        let bytes = pack(&lists, 16, &anchors).unwrap();
+        let (lists, mut left) = graph(60, 16, 9);
+        let bytes = pack(&lists, 16, &mut left, AnchorForm::Edges).unwrap();
         let mut state = 5;
         let mut changed = 0;
         for _ in 0..20_000 {
@@ -271,8 +340,9 @@ mod tests {
                 bytes[place] ^= 1 << (random(&mut state) % 8);
             }
             bytes.truncate(bytes.len() - (random(&mut state) % 9 / 8) as usize);
-            if let Some(lists) = unpacked(&bytes, 16, &anchors) {
+            if let Some((lists, anchors)) = unpacked(&bytes, 16, &left, AnchorForm::Edges) {
                 changed += 1;
+                assert!(anchors.iter().all(|&anchor| anchor <= 60));
                 assert!(lists.iter().all(|&word| word == EMPTY || word & !MARK < 60));
             }
         }
@@ -281,9 +351,9 @@ mod tests {
 
     #[test]
     fn edges_take_little() {
-        let (lists, anchors) = graph(20_000, 32, 1);
+        let (lists, mut anchors) = graph(20_000, 32, 1);
         let edges = lists.iter().filter(|&&word| word != EMPTY).count();
-        let bytes = pack(&lists, 32, &anchors).unwrap();
+        let bytes = pack(&lists, 32, &mut anchors, AnchorForm::Edges).unwrap();
         // 15 bits for each id of a list by itself, and its mark.
         assert!(bytes.len() * 8 < edges * 12, "{} bytes of {edges} edges", bytes.len());
     }

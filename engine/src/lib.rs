@@ -29,6 +29,7 @@ mod snapshot;
 mod space;
 mod speed;
 mod train;
+mod words;
 
 pub use builder::{BuildError, IndexBuilder, MAX_DIM, Quantization, UnknownQuantization};
 pub use bulk::{BelowFloor, BulkError, BulkMemory, BulkOptions, BulkPhase, BulkReport, BulkWatch};

@@ -11,7 +11,7 @@
 use orthant_storage::persist::{self, MappedFile};
 use orthant_storage::{MemoryOptions, Region, RegionError, RowArena, RowLayout};
 
-use crate::edges;
+use crate::edges::{self, AnchorForm};
 use crate::ids::{Key, KeyRef};
 use crate::index::{Index, first_not_finite, normalize};
 use crate::keys::Keys;
@@ -23,16 +23,14 @@ pub(crate) const KIND: [u8; 8] = *b"orthless";
 
 /// The version of files without rows that this code writes, and the newest that it reads.
 ///
-/// Version 1 had lists by themselves where 2 has edges; it is read as well.
-pub const ROWLESS_VERSION: u32 = 2;
+/// Version 1 had lists by themselves where 2 has edges, and 2 a table of all anchors where 3 has them with the edges; both are read.
+pub const ROWLESS_VERSION: u32 = 3;
 
-/// Level 0, where it is packed as edges: instead of its lists.
-pub(crate) const EDGES: [u8; 8] = *b"edges\0\0\0";
+/// Level 0, where it is packed as edges with their anchors: instead of its lists.
+pub(crate) const EDGES: [u8; 8] = *b"edges3\0\0";
 
-/// Little-endian words.
-pub(crate) fn words(bytes: &[u8]) -> Vec<u32> {
-    bytes.chunks_exact(4).map(|word| u32::from_le_bytes(word.try_into().unwrap_or_default())).collect()
-}
+/// Edges without anchors, as version 2 has them.
+pub(crate) const BARE_EDGES: [u8; 8] = *b"edges\0\0\0";
 
 /// Whether a file has rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -177,10 +175,10 @@ impl Opening<'_> {
         Ok(region)
     }
 
-    /// Level 0 from its edges, `[nodes × places]` words.
+    /// Level 0 from its edges, `[nodes × places]` words; `anchors` get those that are with the edges.
     pub(crate) fn unpacked_edges(
         &self,
-        bytes: &[u8],
+        (bytes, form): (&[u8], AnchorForm),
         places: usize,
         nodes: usize,
         anchors: &Region,
@@ -191,15 +189,13 @@ impl Opening<'_> {
             return Err(damaged());
         }
         let region = self.fresh(nodes * places * 4)?;
-        let anchors: Vec<u32> = {
-            // SAFETY: `unpacked` committed a word per node, and nobody writes them.
-            let words = unsafe { std::slice::from_raw_parts(anchors.as_ptr().cast::<u32>(), nodes) };
-            words.iter().map(|&word| u32::from_le(word)).collect()
-        };
+        // SAFETY: `unpacked` committed a word per node, aligned as a page is, and nobody else knows the region.
+        let anchors = unsafe { std::slice::from_raw_parts_mut(anchors.as_ptr().cast::<u32>(), nodes) };
+        anchors.iter_mut().for_each(|word| *word = u32::from_le(*word));
         // SAFETY: inside what `fresh` committed, aligned as a page is, and nobody else knows the region.
         let lists = unsafe { std::slice::from_raw_parts_mut(region.as_ptr().cast::<u32>(), nodes * places) };
-        edges::unpack(bytes, places, &anchors, lists).ok_or_else(damaged)?;
-        lists.iter_mut().for_each(|word| *word = word.to_le());
+        edges::unpack(bytes, places, anchors, form, lists).ok_or_else(damaged)?;
+        lists.iter_mut().chain(anchors).for_each(|word| *word = word.to_le());
         Ok(region)
     }
 

@@ -25,7 +25,7 @@ use crate::builder::{MAX_DIM, Quantization, TARGET_RECALL};
 use crate::codes::{Codes, CodesError, code_stride};
 use crate::directory::Directory;
 use crate::drift::Drift;
-use crate::edges;
+use crate::edges::{self, AnchorForm};
 use crate::gate::Choice;
 use crate::ids::KeyRef;
 use crate::index::{Index, Workers};
@@ -33,8 +33,9 @@ use crate::keys::{CompactKeys, KeyMode, Keys, SavedKeys};
 use crate::memory::boxed;
 use crate::mode::Mode;
 use crate::packed::{Coding, Packer};
-use crate::rowless::{self, EDGES, Form, Rows};
+use crate::rowless::{self, BARE_EDGES, EDGES, Form, Rows};
 use crate::space::RowKernels;
+use crate::words::Words;
 
 /// The kind of file an index is.
 const KIND: [u8; 8] = *b"orthant\0";
@@ -261,19 +262,23 @@ impl Index {
         } else if self.keys.next_number() != nodes.len() as u64 {
             writer.write_section(NEXT_NUMBER, &self.keys.next_number().to_le_bytes())?;
         }
+        let mut left_anchors: Option<Vec<u32>> = None;
         for table in Table::ALL {
             let coding = table_coding(table, self.graph.config());
             if table == Table::Blocks && !is_whole && self.graph.config().payload_bytes() == 0 {
                 let words = |table| {
-                    let mut bytes = Vec::new();
-                    graph.write_table(table, &mut bytes).map(|()| rowless::words(&bytes))
+                    let mut words = Words::new()?;
+                    graph.write_table(table, &mut words).map(|()| words.finish())
                 };
                 let places = base_bytes(self.graph.config()) as usize / 4;
-                let lists = words(Table::Blocks).and_then(|lists| Ok((lists, words(Table::Anchors)?)));
-                let packed = lists.map(|(lists, anchors)| edges::pack(&lists, places, &anchors));
+                let lists =
+                    words(Table::Blocks).and_then(|lists| Ok((lists, words(Table::Anchors)?.to_vec())));
                 // An error here is one of the section that is written for it, below.
-                if let Ok(Some(bytes)) = packed {
+                if let Ok((lists, mut anchors)) = lists
+                    && let Some(bytes) = edges::pack(&lists, places, &mut anchors, AnchorForm::Edges)
+                {
                     writer.write_section(EDGES, &bytes)?;
+                    left_anchors = Some(anchors);
                     continue;
                 }
             }
@@ -283,7 +288,12 @@ impl Index {
                 None => {}
                 Some(coding) => writer.section(table_tag(table), |out| {
                     let mut packer = Packer::new(out, coding);
-                    graph.write_table(table, &mut packer)?;
+                    match &left_anchors {
+                        Some(left) if table == Table::Anchors => {
+                            left.iter().try_for_each(|word| packer.write_all(&word.to_le_bytes()))?;
+                        }
+                        _ => graph.write_table(table, &mut packer)?,
+                    }
                     packer.finish()
                 })?,
             }
@@ -555,9 +565,11 @@ impl Opening<'_> {
             Ok::<_, OpenError>(region)
         };
         let anchors = table(Table::Anchors, nodes * 4)?;
-        let blocks = match self.file.bytes(EDGES) {
-            Some(bytes) if self.form == Form::Rowless && config.payload_bytes() == 0 => {
-                self.unpacked_edges(bytes, base_bytes(&config) as usize / 4, nodes as usize, &anchors)?
+        let with_anchors = self.file.bytes(EDGES).map(|bytes| (bytes, AnchorForm::Edges));
+        let edges = with_anchors.or_else(|| Some((self.file.bytes(BARE_EDGES)?, AnchorForm::Table)));
+        let blocks = match edges {
+            Some(edges) if self.form == Form::Rowless && config.payload_bytes() == 0 => {
+                self.unpacked_edges(edges, base_bytes(&config) as usize / 4, nodes as usize, &anchors)?
             }
             _ => table(Table::Blocks, nodes * base_bytes(&config))?,
         };

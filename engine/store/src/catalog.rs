@@ -35,7 +35,9 @@ pub(crate) const META: BytesTable = TableDefinition::new("meta");
 const TABLES: [BytesTable; 5] = [ROWS, OLD, TENANTS, COLLECTIONS, META];
 
 /// The version of databases that this code writes, and the newest that it reads.
-pub const STORE_VERSION: u64 = 1;
+///
+/// Version 1 had longer keys of rows; such a database keeps them.
+pub const STORE_VERSION: u64 = 2;
 
 /// The tables by their places in [`TABLES`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,6 +137,7 @@ pub(crate) struct SnapshotEntry {
 pub(crate) struct Catalog {
     pub(crate) path: PathBuf,
     database: Database,
+    format: u64,
 }
 
 impl Catalog {
@@ -159,7 +162,7 @@ impl Catalog {
             Ok(Err(error)) => return Err(catalog_error(path, error)),
             Err(_) => return Err(StorageError::Entry { path: path.to_path_buf(), what: "its own pages" }),
         };
-        let catalog = Self { path: path.to_path_buf(), database };
+        let mut catalog = Self { path: path.to_path_buf(), database, format: STORE_VERSION };
         if is_new {
             let format = Put {
                 table: Table::Meta,
@@ -178,7 +181,13 @@ impl Catalog {
         if found > STORE_VERSION {
             return Err(StorageError::Newer { path: path.to_path_buf(), found, known: STORE_VERSION });
         }
+        catalog.format = found;
         Ok(catalog)
+    }
+
+    /// Whether keys of rows are short ones (entry keys Y1).
+    pub(crate) fn has_short_keys(&self) -> bool {
+        self.format > 1
     }
 
     pub(crate) fn error(&self, error: impl Into<redb::Error>) -> StorageError {

@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crate::catalog::{Catalog, ROWS, SnapshotEntry, TENANTS, Table, sealed, unsealed};
+use crate::entry_keys::{EntryKeys, caller_key, prefix_end};
 use crate::error::StorageError;
 use crate::files::Files;
-use crate::record::{Record, decode_key, prefix_end, tenant_prefix};
+use crate::record::Record;
 use crate::rows::RowFile;
 use crate::schema::Schema;
 use crate::state::{Born, Change, TenantCell, TenantState};
@@ -27,6 +28,7 @@ pub(crate) struct CollectionCore {
     pub(crate) shared: Arc<Shared>,
     pub(crate) id: u32,
     pub(crate) name: Box<str>,
+    pub(crate) entry_keys: EntryKeys,
     schema: RwLock<Arc<Schema>>,
     pub(crate) rows: Vec<Arc<RowFile>>,
     tenants: Mutex<HashMap<u32, Arc<TenantCell>>>,
@@ -52,6 +54,7 @@ impl CollectionCore {
             shared: shared.clone(),
             id,
             name: name.into(),
+            entry_keys: EntryKeys::new(id, shared.catalog.has_short_keys()),
             rows: rows.collect::<Result<_, _>>()?,
             schema: RwLock::new(Arc::new(schema)),
             tenants: Mutex::default(),
@@ -115,7 +118,7 @@ impl CollectionCore {
         let read = catalog.read()?;
         let table = read.open_table(TENANTS).map_err(|error| catalog.error(error))?;
         let prefix = self.id.to_be_bytes();
-        let end = prefix_end(&prefix).unwrap_or_else(|| vec![255; 5]);
+        let end = prefix_end(&prefix);
         let mut names = Vec::new();
         for entry in table.range(&prefix[..]..&end[..]).map_err(|error| catalog.error(error))? {
             let (key, value) = entry.map_err(|error| catalog.error(error))?;
@@ -138,8 +141,8 @@ impl CollectionCore {
         let catalog = &self.shared.catalog;
         let read = catalog.read()?;
         let table = read.open_table(ROWS).map_err(|error| catalog.error(error))?;
-        let prefix = tenant_prefix(self.id, tenant);
-        let end = prefix_end(&prefix).unwrap_or_else(|| vec![255; 9]);
+        let prefix = self.entry_keys.tenant(tenant);
+        let end = prefix_end(&prefix);
         let schema = self.schema();
         let mut born = Vec::new();
         let mut damaged = Vec::new();
@@ -148,7 +151,7 @@ impl CollectionCore {
             match self.born(&schema, key.value(), value.value()) {
                 Some(row) => born.push(row),
                 // The key is all that is known of it; without a key, the checksum of the table's page was wrong as well.
-                None => damaged.extend(decode_key(&key.value()[8..])),
+                None => damaged.extend(caller_key(key.value())),
             }
         }
         let state = state_of(&schema, born);
@@ -161,7 +164,7 @@ impl CollectionCore {
         let record = Record::decode(key, value)?;
         let values =
             if schema.fields.is_empty() { Vec::new() } else { schema.values(&record.payload()?).ok()? };
-        Some(Born { row: record.row, key: decode_key(key.get(8..)?)?, values, vectors: record.vectors })
+        Some(Born { row: record.row, key: caller_key(key)?, values, vectors: record.vectors })
     }
 }
 

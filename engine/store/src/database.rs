@@ -124,8 +124,11 @@ impl Database {
             let mut puts =
                 vec![Put { table: Table::Collections, key: name.as_bytes().to_vec(), value: None }];
             for table in [Table::Rows, Table::Old, Table::Tenants] {
-                let keys = keys_with_prefix(&inner.shared.catalog, table, &core.id.to_be_bytes())
-                    .map_err(storage)?;
+                let prefix = match table {
+                    Table::Rows => core.entry_keys.all(),
+                    _ => core.id.to_be_bytes().to_vec(),
+                };
+                let keys = keys_with_prefix(&inner.shared.catalog, table, &prefix).map_err(storage)?;
                 puts.extend(keys.into_iter().map(|key| Put { table, key, value: None }));
             }
             committer.checkpoint(puts)?;
@@ -207,7 +210,7 @@ pub(crate) fn keys_with_prefix(
 ) -> Result<Vec<Vec<u8>>, StorageError> {
     let read = catalog.read()?;
     let table = read.open_table(table.definition()).map_err(|error| catalog.error(error))?;
-    let end = crate::record::prefix_end(prefix).unwrap_or_else(|| vec![255; prefix.len() + 1]);
+    let end = crate::entry_keys::prefix_end(prefix);
     let mut keys = Vec::new();
     for entry in table.range(prefix..&end[..]).map_err(|error| catalog.error(error))? {
         keys.push(entry.map_err(|error| catalog.error(error))?.0.value().to_vec());

@@ -7,7 +7,7 @@ use orthant_engine::Key;
 use crate::catalog::ROWS;
 use crate::error::ReadError;
 use crate::matches::Matches;
-use crate::record::{Record, encode_key};
+use crate::record::Record;
 use crate::request::{Found, SearchRequest};
 use crate::schema::Schema;
 use crate::search::{Candidate, Search, View};
@@ -100,7 +100,7 @@ impl Tenant {
             let table = read.open_table(ROWS).map_err(|error| self.catalog_error(error))?;
             let mut failed = None;
             found.retain_mut(|(row, found)| {
-                let place = encode_key(self.core.id, id, &found.key);
+                let place = self.core.entry_keys.row(id, &found.key);
                 let record = match table.get(&place[..]) {
                     Ok(value) => value.and_then(|value| Record::decode(&place, value.value())),
                     Err(error) => {

@@ -76,6 +76,8 @@ impl GraphPart {
                 Ok(opened) => opened,
                 Err(error) => return Some(Err(error)),
             };
+        // The index has copies of them.
+        rows.give_back_all();
         let is_sparse = missing.len() > index.len() / LOST_PART;
         if index.metric() != field.metric || is_sparse {
             return None;

@@ -12,7 +12,7 @@ use crate::commit::{Committer, Op, WriteJob, Written};
 use crate::counters::Counters;
 use crate::error::{StorageError, WriteError};
 use crate::old::encode_old;
-use crate::record::{Placed, Record, encode_key};
+use crate::record::{Placed, Record};
 use crate::schema::Schema;
 use crate::state::{Born, Change};
 
@@ -91,7 +91,7 @@ impl Committer {
                 Op::Upsert(upsert) => (&upsert.key, upsert.if_row),
                 Op::Delete { key, if_row } => (key, *if_row),
             };
-            let bytes = encode_key(id, tenant, key);
+            let bytes = job.collection.entry_keys.row(tenant, key);
             let current = tables.row(&self.shared, &bytes)?;
             let current_row =
                 current.as_deref().map(|value| Record::decode(&bytes, value).map(|record| record.row));
@@ -103,7 +103,7 @@ impl Committer {
                 if let Some(Some(row)) = current_row {
                     change.died.insert(row);
                     if row < newest_bound {
-                        let (old_key, old) = encode_old(id, tenant, row, sequence, key, value);
+                        let (old_key, old) = encode_old((id, tenant, row), sequence, &bytes, value);
                         tables.put(&self.shared, &mut group.puts, Table::Old, old_key, Some(old))?;
                     }
                 }

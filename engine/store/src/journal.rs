@@ -4,10 +4,11 @@
 //! is not flushed by itself; from time to time the catalog is flushed as a whole and the journal starts anew. Opening replays
 //! what the catalog does not have.
 //!
-//! # Layout (version 2, little endian; version 1 had the magic "ORTHJRN1" and records from 8 on)
+//! # Layout (version 3, little endian; version 2 had its header once, version 1 its magic alone)
 //! ```text
-//! 0     magic "ORTHJRN2", sequence u64 of the catalog when the journal was begun, CRC-64/NVME over both
-//! 24    records: magic u32, bytes of content u32, sequence u64, flushed u64, content, CRC-64/NVME over all before it
+//! 0     header: magic "ORTHJRN3", sequence u64 of the catalog when the journal was begun, CRC-64/NVME over both
+//! 24    the header once more
+//! 48    records: magic u32, bytes of content u32, sequence u64, flushed u64, content, CRC-64/NVME over all before it
 //! ```
 //! * **J1** Sequences count up by one. A record that the catalog has already is skipped.
 //! * **J2** `flushed` is the newest sequence that was known to be safe, rows included, when the record was written. A bad record
@@ -16,6 +17,8 @@
 //!   [`ROWS_FLUSHED`] in a record says which, so that a row that is missing can be told from a torn one.
 //! * **J4** The header's sequence is written after the catalog that has it was flushed. A catalog with an older one went back to
 //!   what it was before, as redb does where its newest commit is damaged: that is told, for no record here would show it.
+//! * **J5** Both headers lie in one sector, which a crash leaves old or new (files D1), and a write that is cut short leaves one of them
+//!   whole: where neither matches its checksum, that is damage.
 
 use std::io;
 use std::path::Path;
@@ -24,10 +27,14 @@ use std::sync::Arc;
 use crate::checksum::Checksum;
 use crate::files::{FileHandle, Files};
 
-const MAGIC: [u8; 8] = *b"ORTHJRN2";
+const MAGIC: [u8; 8] = *b"ORTHJRN3";
+/// Of version 2, with one header of [`SLOT`] bytes.
+const SINGLE_MAGIC: [u8; 8] = *b"ORTHJRN2";
+/// Of version 1, without the rest of a header.
 const OLD_MAGIC: [u8; 8] = *b"ORTHJRN1";
 const RECORD_MAGIC: u32 = 0x6a72_6e6c;
-const HEADER: u64 = 24;
+const SLOT: usize = 24;
+const HEADER: u64 = 2 * SLOT as u64;
 const RECORD_HEADER: usize = 24;
 const SUM: usize = 8;
 
@@ -63,18 +70,45 @@ pub(crate) struct Replay {
     pub(crate) torn_bytes: u64,
     /// The sequence that the catalog had when the journal was begun (J4); 0 where that is not known.
     pub(crate) base: u64,
+    /// The header is damaged (J5): whether the catalog has what it had is not known.
+    pub(crate) is_header_damaged: bool,
     /// There was no journal, or less than its header.
     pub(crate) is_new: bool,
     /// Where records begin.
     pub(crate) start: u64,
 }
 
-fn header(sequence: u64) -> Vec<u8> {
-    let mut bytes = MAGIC.to_vec();
+fn slot(magic: [u8; 8], sequence: u64) -> Vec<u8> {
+    let mut bytes = magic.to_vec();
     bytes.extend_from_slice(&sequence.to_le_bytes());
     let sum = Checksum::of(&[&bytes]);
     bytes.extend_from_slice(&sum.to_le_bytes());
     bytes
+}
+
+fn header(sequence: u64) -> Vec<u8> {
+    slot(MAGIC, sequence).repeat(2)
+}
+
+/// The sequence of the slot at the beginning of `bytes`, if it is whole.
+fn sequence_of(magic: [u8; 8], bytes: &[u8]) -> Option<u64> {
+    let sequence = u64::from_le_bytes(bytes.get(8..16)?.try_into().ok()?);
+    bytes.starts_with(&slot(magic, sequence)).then_some(sequence)
+}
+
+/// Where records begin, and the sequence that the catalog had; `None` for a header that is damaged.
+fn read_header(bytes: &[u8]) -> (usize, Option<u64>) {
+    let slots = [sequence_of(MAGIC, bytes), bytes.get(SLOT..).and_then(|rest| sequence_of(MAGIC, rest))];
+    if let Some(sequence) = slots.into_iter().flatten().max() {
+        (HEADER as usize, Some(sequence))
+    } else if bytes.starts_with(&SINGLE_MAGIC) {
+        // A write that was cut short left it torn, and says nothing.
+        (SLOT, Some(sequence_of(SINGLE_MAGIC, bytes).unwrap_or(0)))
+    } else if bytes.starts_with(&OLD_MAGIC) {
+        (OLD_MAGIC.len(), Some(0))
+    } else {
+        (HEADER as usize, None)
+    }
 }
 
 impl Journal {
@@ -84,7 +118,12 @@ impl Journal {
         let length = file.len()?;
         let mut bytes = vec![0; length as usize];
         file.read_at(0, &mut bytes)?;
-        if bytes.len() < HEADER as usize && !bytes.starts_with(&OLD_MAGIC) {
+        let shortest = match bytes.get(..8) {
+            Some(magic) if magic == OLD_MAGIC => OLD_MAGIC.len(),
+            Some(magic) if magic == SINGLE_MAGIC => SLOT,
+            _ => HEADER as usize,
+        };
+        if bytes.len() < shortest {
             // Never used: a record is only written behind a flushed header, which is never cut.
             file.set_len(0)?;
             file.write_at(0, &header(sequence))?;
@@ -92,9 +131,15 @@ impl Journal {
             if let Some(dir) = path.parent() {
                 files.sync_dir(dir)?;
             }
-            let (damaged_at, torn_bytes, start) = (None, 0, HEADER);
-            let replay =
-                Replay { records: Vec::new(), damaged_at, torn_bytes, base: sequence, is_new: true, start };
+            let replay = Replay {
+                records: Vec::new(),
+                damaged_at: None,
+                torn_bytes: 0,
+                base: sequence,
+                is_header_damaged: false,
+                is_new: true,
+                start: HEADER,
+            };
             return Ok((Self { file, end: HEADER }, replay));
         }
         let replay = replay(&bytes, sequence);
@@ -172,16 +217,11 @@ pub(crate) struct AppendError {
 
 fn replay(bytes: &[u8], sequence: u64) -> Replay {
     let mut records = Vec::new();
-    // A header that a crash tore says nothing; its magic is not changed by writing it anew.
-    let word =
-        |at: usize| bytes.get(at..at + 8).map(|word| u64::from_le_bytes(word.try_into().unwrap_or_default()));
-    let base = word(8).filter(|&base| bytes.starts_with(&header(base))).unwrap_or(0);
-    let start =
-        if bytes.starts_with(&OLD_MAGIC) { OLD_MAGIC.len() } else { (HEADER as usize).min(bytes.len()) };
+    let (start, base) = read_header(bytes);
+    let is_header_damaged = base.is_none();
     let mut at = start;
     let mut expected = sequence + 1;
-    let is_header_fine = bytes.starts_with(&MAGIC) || bytes.starts_with(&OLD_MAGIC);
-    while is_header_fine && let Some(record) = record_at(bytes, at) {
+    while let Some(record) = record_at(bytes, at) {
         if record.sequence > expected {
             break;
         }
@@ -196,9 +236,10 @@ fn replay(bytes: &[u8], sequence: u64) -> Replay {
         .filter_map(|at| record_at(bytes, at))
         .any(|record| record.sequence > sequence && record.flushed >= expected);
     let is_damaged =
-        is_vouched || (!is_header_fine && (at..bytes.len()).any(|at| record_at(bytes, at).is_some()));
+        is_vouched || (is_header_damaged && (at..bytes.len()).any(|at| record_at(bytes, at).is_some()));
     let (damaged_at, torn_bytes) = (is_damaged.then_some(at as u64), (bytes.len() - at) as u64);
-    Replay { records, damaged_at, torn_bytes, base, is_new: false, start: start as u64 }
+    let (base, start) = (base.unwrap_or(0), start as u64);
+    Replay { records, damaged_at, torn_bytes, base, is_header_damaged, is_new: false, start }
 }
 
 fn record_at(bytes: &[u8], at: usize) -> Option<Record> {
@@ -283,24 +324,54 @@ mod tests {
     #[test]
     fn a_journal_knows_what_the_catalog_had() {
         let (disk, _) = written(|_| 0);
-        let base = |disk: &Simulated| Journal::open(disk, Path::new("/j"), 4).unwrap().1.base;
-        assert_eq!(base(&disk), 0);
+        let base = |disk: &Simulated| {
+            let (_, replay) = Journal::open(disk, Path::new("/j"), 4).unwrap();
+            (replay.base, replay.is_header_damaged)
+        };
+        assert_eq!(base(&disk), (0, false));
         Journal::open(&disk, Path::new("/j"), 4).unwrap().0.restart(4).unwrap();
-        assert_eq!(base(&disk), 4);
-        disk.open(Path::new("/j")).unwrap().write_at(9, &[1]).unwrap();
-        assert_eq!(base(&disk), 0, "torn");
+        assert_eq!(base(&disk), (4, false));
+        let file = disk.open(Path::new("/j")).unwrap();
+        let flip = |place: u64| {
+            let mut byte = [0];
+            file.read_at(place, &mut byte).unwrap();
+            file.write_at(place, &[byte[0] ^ 4]).unwrap();
+        };
+        for place in 0..SLOT as u64 {
+            flip(place);
+            assert_eq!(base(&disk), (4, false), "byte {place}: there is another");
+            flip(place + SLOT as u64);
+            assert_eq!(base(&disk), (0, true), "byte {place} of both");
+            flip(place);
+            assert_eq!(base(&disk), (4, false));
+            flip(place + SLOT as u64);
+        }
+        // Cut short anywhere, a new header leaves the old one or itself.
+        for length in 0..HEADER as usize {
+            file.write_at(0, &header(4)).unwrap();
+            file.write_at(0, &header(9)[..length]).unwrap();
+            let (base, is_damaged) = base(&disk);
+            assert!((base == 4 || base == 9) && !is_damaged, "{length} bytes");
+        }
     }
 
     #[test]
-    fn journals_of_version_1_are_read() {
+    fn journals_of_earlier_versions_are_read() {
+        for old in [OLD_MAGIC.to_vec(), slot(SINGLE_MAGIC, 1)] {
+            read_of(&old);
+        }
+    }
+
+    fn read_of(old: &[u8]) {
         let (disk, _) = written(|_| 0);
         let mut files = disk.contents();
         let (_, bytes) = files.iter_mut().find(|(path, _)| path == Path::new("/j")).unwrap();
         let records = bytes.split_off(HEADER as usize);
-        *bytes = [&OLD_MAGIC[..], &records].concat();
+        *bytes = [old, &records].concat();
         let disk = Simulated::with_contents(files);
         assert_eq!(open(&disk, 1), (vec![2, 3, 4], None, 0));
-        let (mut journal, _) = Journal::open(&disk, Path::new("/j"), 4).unwrap();
+        let (mut journal, replay) = Journal::open(&disk, Path::new("/j"), 4).unwrap();
+        assert_eq!((replay.is_header_damaged, replay.base), (false, u64::from(old.len() == SLOT)));
         journal.restart(4).unwrap();
         journal.append(5, 4, false, &[5; 10]).unwrap();
         assert_eq!(open(&disk, 4), (vec![5], None, 0));

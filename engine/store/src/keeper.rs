@@ -285,6 +285,8 @@ impl Work {
             }
         }
         state.note_damaged(&damaged);
+        // The graph has copies of them.
+        core.rows[vector].give_back(&numbers);
         let mut inner = state.write();
         let rows = &mut inner.vectors[vector];
         let unlinked = Arc::make_mut(&mut rows.unlinked);

@@ -8,6 +8,7 @@ mod commit;
 mod copy;
 mod counters;
 mod database;
+mod entry_keys;
 mod error;
 mod fields;
 pub mod files;

@@ -23,7 +23,8 @@ pub struct Options {
     pub flush: Flush,
     /// A checkpoint follows when the journal holds this many bytes. Default 64 MiB: replaying it takes a second or two.
     pub journal_bytes: u64,
-    /// … or this long after the last. Default 60 s.
+    /// … or this long after the last. Default 10 s: space that the catalog's commits leave is used again after a checkpoint, not before,
+    /// and pages of it are in memory. With 50 commits a second and 60 s the catalog of 100,000 rows took 34 MB.
     pub checkpoint_every: Duration,
     /// Bytes of catalog pages kept in memory. Default 256 MiB.
     pub cache_bytes: usize,
@@ -38,7 +39,7 @@ impl Default for Options {
         Self {
             flush: Flush::Interval(Duration::from_millis(100)),
             journal_bytes: 64 << 20,
-            checkpoint_every: Duration::from_secs(60),
+            checkpoint_every: Duration::from_secs(10),
             cache_bytes: 256 << 20,
             background: true,
             files: Arc::new(Disk),
@@ -175,3 +176,6 @@ fn exists(files: &dyn Files, dir: &Path) -> Result<bool, OpenError> {
         Err(source) => Err(Arc::new(StorageError::Io { path: dir.to_path_buf(), source }).into()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,15 +1,16 @@
-//! Rows as the catalog and the journal hold them.
+//! Rows as the catalog and the journal hold them, under their entry's key (`entry_keys.rs`).
 //!
-//! # Layout (little endian but for the keys, which order as bytes)
+//! # Layout (little endian)
 //! ```text
-//! key      collection u32 BE, tenant u32 BE, then 0 and the number as u64 BE, or 1 and the text
-//! value    checksum u64 over key and the rest; row u32; vectors u8, each: number u16, start u32, count u32; payload JSON
+//! short   checksum u64 over key and the rest; n, or 8 + n for only one vector; the row's number in n bytes; vectors; payload JSON
+//! wide    checksum u64 over key and the rest; row u32; vectors; payload JSON
+//! vectors how many u8, each: number u16, start u32, count u32
 //! ```
-//! 255 vectors stand for the most common case, one vector, number 0, at the row's own position.
-
-use orthant_engine::Key;
+//! The form is that of the key. One vector, number 0, at the row's own position, is by far the most common case: it takes no bytes in
+//! the short form, and is 255 vectors in the wide one.
 
 use crate::checksum::Checksum;
+use crate::entry_keys;
 use crate::values::Payload;
 
 /// Most bytes of a text key: what the engine's keys may have.
@@ -17,6 +18,9 @@ pub const MAX_KEY_BYTES: usize = u16::MAX as usize;
 
 const SUM: usize = 8;
 const ONLY_VECTOR: u8 = 255;
+
+/// In the first byte of a short record: one vector, as [`ONLY_VECTOR`] says.
+const ONLY_BIT: u8 = 8;
 
 /// Where the vectors of one name of a row lie in their row file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,71 +43,28 @@ pub(crate) struct Record {
     pub(crate) payload: Box<[u8]>,
 }
 
-/// The catalog's key of a row.
-pub(crate) fn encode_key(collection: u32, tenant: u32, key: &Key) -> Vec<u8> {
-    let mut bytes = tenant_prefix(collection, tenant).to_vec();
-    append_key(&mut bytes, key);
-    bytes
-}
-
-/// A caller's key, so that it orders: numbers first, then texts.
-pub(crate) fn append_key(bytes: &mut Vec<u8>, key: &Key) {
-    match key {
-        Key::Int(number) => {
-            bytes.push(0);
-            bytes.extend_from_slice(&number.to_be_bytes());
-        }
-        Key::Str(text) => {
-            bytes.push(1);
-            bytes.extend_from_slice(text.as_bytes());
-        }
-    }
-}
-
-/// The caller's key in these bytes.
-pub(crate) fn decode_key(bytes: &[u8]) -> Option<Key> {
-    match bytes.split_first()? {
-        (0, rest) => Some(Key::Int(u64::from_be_bytes(rest.try_into().ok()?))),
-        (1, rest) => Some(Key::Str(std::str::from_utf8(rest).ok()?.into())),
-        _ => None,
-    }
-}
-
-/// What all keys of a tenant start with.
-pub(crate) fn tenant_prefix(collection: u32, tenant: u32) -> [u8; 8] {
-    let mut bytes = [0; 8];
-    bytes[..4].copy_from_slice(&collection.to_be_bytes());
-    bytes[4..].copy_from_slice(&tenant.to_be_bytes());
-    bytes
-}
-
-/// The first key behind all that start with `prefix`.
-pub(crate) fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
-    let mut end = prefix.to_vec();
-    while let Some(last) = end.pop() {
-        if last < 255 {
-            end.push(last + 1);
-            return Some(end);
-        }
-    }
-    None
-}
-
 impl Record {
     /// The bytes under `key` in the catalog.
     pub(crate) fn encode(&self, key: &[u8]) -> Vec<u8> {
         let mut bytes = vec![0; SUM];
-        bytes.extend_from_slice(&self.row.to_le_bytes());
-        match &self.vectors[..] {
-            [Placed { vector: 0, start, count: 1 }] if *start == self.row => bytes.push(ONLY_VECTOR),
-            vectors => {
-                // A schema has at most 1024 vectors, a record those that are there: `Upsert` refuses more than 254.
-                bytes.push(vectors.len() as u8);
-                for placed in vectors {
-                    bytes.extend_from_slice(&placed.vector.to_le_bytes());
-                    bytes.extend_from_slice(&placed.start.to_le_bytes());
-                    bytes.extend_from_slice(&placed.count.to_le_bytes());
-                }
+        let is_only =
+            matches!(&self.vectors[..], [Placed { vector: 0, start, count: 1 }] if *start == self.row);
+        if entry_keys::is_short(key) {
+            let digits = self.row.to_le_bytes();
+            let length = digits.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+            bytes.push(length as u8 | if is_only { ONLY_BIT } else { 0 });
+            bytes.extend_from_slice(&digits[..length]);
+        } else {
+            bytes.extend_from_slice(&self.row.to_le_bytes());
+            bytes.extend(is_only.then_some(ONLY_VECTOR));
+        }
+        if !is_only {
+            // A schema has at most 1024 vectors, a record those that are there: `Upsert` refuses more than 254.
+            bytes.push(self.vectors.len() as u8);
+            for placed in &self.vectors {
+                bytes.extend_from_slice(&placed.vector.to_le_bytes());
+                bytes.extend_from_slice(&placed.start.to_le_bytes());
+                bytes.extend_from_slice(&placed.count.to_le_bytes());
             }
         }
         bytes.extend_from_slice(&self.payload);
@@ -118,12 +79,25 @@ impl Record {
         if Checksum::of(&[key, rest]).to_le_bytes() != sum {
             return None;
         }
-        let row = u32::from_le_bytes(rest.get(..4)?.try_into().ok()?);
-        let (&count, mut rest) = rest.get(4..)?.split_first()?;
+        let (row, is_only, mut rest) = if entry_keys::is_short(key) {
+            let (&first, rest) = rest.split_first()?;
+            let (digits, rest) = rest.split_at_checked(usize::from(first & !ONLY_BIT))?;
+            let row = digits
+                .iter()
+                .rev()
+                .try_fold(0u32, |row, &byte| Some(row.checked_mul(256)? | u32::from(byte)))?;
+            (row, first & ONLY_BIT != 0, rest)
+        } else {
+            let (digits, rest) = rest.split_at_checked(4)?;
+            let is_only = rest.first() == Some(&ONLY_VECTOR);
+            (u32::from_le_bytes(digits.try_into().ok()?), is_only, &rest[usize::from(is_only)..])
+        };
         let mut vectors = Vec::new();
-        if count == ONLY_VECTOR {
+        if is_only {
             vectors.push(Placed { vector: 0, start: row, count: 1 });
         } else {
+            let (&count, more) = rest.split_first()?;
+            rest = more;
             for _ in 0..count {
                 let (placed, more) = rest.split_at_checked(10)?;
                 let word = |at: usize| placed.get(at..at + 4)?.try_into().ok().map(u32::from_le_bytes);
@@ -147,39 +121,44 @@ impl Record {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::entry_keys::EntryKeys;
 
     #[test]
     fn records_are_read_as_written_and_every_flip_is_found() {
-        let key = encode_key(1, 2, &"k".into());
+        let place = |tenant, is_short| EntryKeys::new(1, is_short).row(tenant, &"k".into());
+        for (is_short, row) in [(false, 7), (true, 7), (true, 0), (true, 70_000), (true, u32::MAX)] {
+            check(row, &place(2, is_short), &place(3, is_short));
+        }
+    }
+
+    fn check(row: u32, key: &[u8], other: &[u8]) {
         let one = |start, count| Placed { vector: 0, start, count };
         for vectors in [
             vec![],
-            vec![one(7, 1)],
-            vec![one(8, 1)],
-            vec![one(7, 2), Placed { vector: 3, start: 9, count: 1 }],
+            vec![one(row, 1)],
+            vec![one(row ^ 1, 1)],
+            vec![one(row, 2), Placed { vector: 3, start: 9, count: 1 }],
         ] {
-            let record = Record { row: 7, vectors, payload: (*br#"{"a":1}"#).into() };
-            let bytes = record.encode(&key);
-            assert_eq!(Record::decode(&key, &bytes).as_ref(), Some(&record));
-            assert_eq!(Record::decode(&encode_key(1, 3, &"k".into()), &bytes), None);
+            let record = Record { row, vectors, payload: (*br#"{"a":1}"#).into() };
+            let bytes = record.encode(key);
+            assert_eq!(Record::decode(key, &bytes).as_ref(), Some(&record));
+            assert_eq!(Record::decode(other, &bytes), None);
             for place in 0..bytes.len() * 8 {
                 let mut bad = bytes.clone();
                 bad[place / 8] ^= 1 << (place % 8);
-                assert_eq!(Record::decode(&key, &bad), None);
+                assert_eq!(Record::decode(key, &bad), None);
             }
         }
     }
 
     #[test]
-    fn keys_order_and_come_back() {
-        let keys: Vec<Key> =
-            vec![0.into(), 1.into(), 256.into(), u64::MAX.into(), "".into(), "a".into(), "b".into()];
-        let bytes: Vec<Vec<u8>> = keys.iter().map(|key| encode_key(1, 2, key)).collect();
-        assert!(bytes.is_sorted());
-        for (key, bytes) in keys.iter().zip(&bytes) {
-            assert_eq!(decode_key(&bytes[8..]).as_ref(), Some(key));
-        }
-        assert_eq!(prefix_end(&[1, 255, 255]), Some(vec![2]));
-        assert_eq!(prefix_end(&[255]), None);
+    fn a_row_with_one_vector_takes_few_bytes() {
+        let record = |row| Record {
+            row,
+            vectors: vec![Placed { vector: 0, start: row, count: 1 }],
+            payload: [].into(),
+        };
+        let length = |row, is_short| record(row).encode(&EntryKeys::new(0, is_short).row(0, &1.into())).len();
+        assert_eq!([length(0, true), length(99_999, true), length(99_999, false)], [9, 12, 13]);
     }
 }

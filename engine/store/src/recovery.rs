@@ -9,6 +9,7 @@ use redb::Durability;
 use crate::catalog::{Put, Table, decode_puts, put_meta};
 use crate::collection::{CollectionCore, Shared};
 use crate::commit::journal_path;
+use crate::entry_keys::parts;
 use crate::error::StorageError;
 use crate::journal::Journal;
 use crate::record::Record;
@@ -24,7 +25,8 @@ pub struct Recovery {
     pub torn_bytes: u64,
     /// Rows named by replayed commits whose vectors are damaged.
     pub damaged_rows: usize,
-    /// Where the journal is damaged although it had been safe, if it is; commits behind it are lost.
+    /// Where the journal is damaged although it had been safe, if it is; commits behind it are lost. 0: its header; then nobody
+    /// knows whether the catalog has all that it had, and `replayed` commits were whole all the same.
     pub journal_damaged_at: Option<u64>,
     /// Commits that had been safe, and that the catalog does not have any more: it was damaged and went back to what it was before.
     pub lost_commits: u64,
@@ -44,7 +46,9 @@ pub(crate) fn recover(
     let mut recovery = Recovery {
         torn_bytes: replay.torn_bytes,
         // Once there is a collection, there is a journal.
-        journal_damaged_at: replay.damaged_at.or((replay.is_new && !collections.is_empty()).then_some(0)),
+        journal_damaged_at: replay
+            .damaged_at
+            .or(((replay.is_new || replay.is_header_damaged) && !collections.is_empty()).then_some(0)),
         lost_commits: replay.base.saturating_sub(sequence),
         ..Recovery::default()
     };
@@ -86,8 +90,8 @@ fn damaged_rows(collections: &BTreeMap<Box<str>, Arc<CollectionCore>>, puts: &[P
     let is_damaged = |put: &&Put| {
         let Some(value) = put.value.as_ref().filter(|_| put.table == Table::Rows) else { return false };
         let Some(record) = Record::decode(&put.key, value) else { return true };
-        let id = u32::from_be_bytes(put.key[..4].try_into().unwrap_or_default());
-        let Some(core) = collections.values().find(|core| core.id == id) else { return false };
+        let Some(parts) = parts(&put.key) else { return true };
+        let Some(core) = collections.values().find(|core| core.id == parts.collection) else { return false };
         record.vectors.iter().any(|placed| {
             let Some(rows) = core.rows.get(usize::from(placed.vector)) else { return true };
             (placed.start..placed.start.saturating_add(placed.count)).any(|position| {

@@ -169,6 +169,21 @@ impl RowFile {
         Ok(())
     }
 
+    /// Lets go of the pages of these rows, ascending, of which somebody has copies, and of those between them.
+    pub(crate) fn give_back(&self, rows: &[u32]) {
+        for rows in rows.chunk_by(|a, b| *a as usize / SEGMENT_ROWS == *b as usize / SEGMENT_ROWS) {
+            let (Some(&first), Some(&last)) = (rows.first(), rows.last()) else { continue };
+            if let Some(segment) = self.segment(first as usize / SEGMENT_ROWS) {
+                segment.give_back(first as usize % SEGMENT_ROWS, last as usize % SEGMENT_ROWS + 1);
+            }
+        }
+    }
+
+    /// Lets go of the pages of all rows.
+    pub(crate) fn give_back_all(&self) {
+        self.segments().iter().flatten().for_each(|segment| segment.give_back(0, SEGMENT_ROWS));
+    }
+
     /// Calls `found(position, distance)` for each of `positions`, ascending, with its inside distance to `query`; rows
     /// that are damaged go to `damaged` instead.
     pub(crate) fn distances(
@@ -245,6 +260,8 @@ impl RowFile {
                 continue;
             }
             let with = codes.with(&segment, self.dim, metric, &(here_rows | (codes.asked() & here)));
+            // Read once, and not needed soon: searches look at a few of them, whole.
+            segment.give_back(0, SEGMENT_ROWS);
             // Codes of a file that was removed meanwhile are there until the next change; nobody asks for them.
             *self.codes.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(with);
             return true;

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use memmap2::MmapRaw;
+use memmap2::{MmapRaw, UncheckedAdvice};
 
 use crate::checksum::Checksum;
 use crate::files::FileHandle;
@@ -14,6 +14,9 @@ use crate::rows::{Damaged, SEGMENT_ROWS};
 const MAGIC: [u8; 8] = *b"ORTHROW1";
 pub(crate) const HEADER: usize = 4096;
 const SUM: usize = 8;
+
+/// The pages around one that is read come with it, so many bytes of a file at a time: what Linux does by default.
+const FAULT_AROUND: usize = 64 << 10;
 
 /// The rows of one file.
 #[derive(Debug)]
@@ -120,6 +123,24 @@ impl Segment {
         // PUBLISH: pairs with OBSERVE in `check`: the bytes are in the file.
         self.rows.fetch_max(end as u32, Ordering::Release);
         Ok(())
+    }
+
+    /// Lets go of the pages of the rows `first..end`, which somebody has a copy of: the system keeps them as long as it likes, and they
+    /// count no more as this process's. The next look brings them back.
+    pub(crate) fn give_back(&self, first: usize, end: usize) {
+        if self.is_copy {
+            return;
+        }
+        let start = (HEADER + first * self.row_bytes()) / FAULT_AROUND * FAULT_AROUND;
+        let end = (HEADER + end * self.row_bytes()).next_multiple_of(FAULT_AROUND).min(self.memory.len());
+        if start < end {
+            // SAFETY: the mapping is shared and of a file (`!is_copy`), and nothing is written through it: dropped pages are read
+            // again from the file, with the same bytes.
+            let dropped =
+                unsafe { self.memory.unchecked_advise_range(UncheckedAdvice::DontNeed, start, end - start) };
+            // It was advice: without it the pages stay.
+            drop(dropped);
+        }
     }
 
     /// Writes rows into the memory that stands for the file.

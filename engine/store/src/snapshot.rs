@@ -7,12 +7,13 @@ use orthant_engine::Key;
 
 use crate::catalog::{OLD, ROWS, SnapshotEntry};
 use crate::collection::state_of;
+use crate::entry_keys::{caller_key, prefix_end};
 use crate::error::{ReadError, StorageError};
 use crate::fields::Facet;
 use crate::filter::Filter;
 use crate::find::candidates;
-use crate::old::decode_old;
-use crate::record::{Record, decode_key, prefix_end, tenant_prefix};
+use crate::old::{decode_old, old_prefix};
+use crate::record::Record;
 use crate::request::{Found, SearchRequest};
 use crate::row::Row;
 use crate::schema::Schema;
@@ -28,6 +29,8 @@ pub struct SnapshotReader {
     tenant: Tenant,
     schema: Arc<Schema>,
     state: TenantState,
+    /// The tenant's number; 0 if it never had a row.
+    id: u32,
     records: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
@@ -44,11 +47,13 @@ impl Tenant {
         };
         let schema = self.core.schema();
         let mut records = BTreeMap::new();
-        if let Some(id) = self.core.tenant_id(self.name()).map_err(Arc::new)? {
+        let id = self.core.tenant_id(self.name()).map_err(Arc::new)?;
+        if let Some(id) = id {
             self.records_at(&entry, id, &mut records).map_err(Arc::new)?;
         }
         let born = records.iter().filter_map(|(key, value)| self.core.born(&schema, key, value)).collect();
-        Ok(SnapshotReader { tenant: self.clone(), state: state_of(&schema, born), schema, records })
+        let (tenant, state, id) = (self.clone(), state_of(&schema, born), id.unwrap_or(0));
+        Ok(SnapshotReader { tenant, schema, state, id, records })
     }
 
     fn records_at(
@@ -58,8 +63,8 @@ impl Tenant {
         records: &mut BTreeMap<Vec<u8>, Vec<u8>>,
     ) -> Result<(), StorageError> {
         let catalog = &self.core.shared.catalog;
-        let prefix = tenant_prefix(self.core.id, id);
-        let end = prefix_end(&prefix).unwrap_or_else(|| vec![255; 9]);
+        let prefix = self.core.entry_keys.tenant(id);
+        let end = prefix_end(&prefix);
         // One transaction for both tables: a row that ends meanwhile is in exactly one of them.
         let read = catalog.read()?;
         let rows = read.open_table(ROWS).map_err(|error| catalog.error(error))?;
@@ -70,6 +75,8 @@ impl Tenant {
             }
         }
         let old = read.open_table(OLD).map_err(|error| catalog.error(error))?;
+        let prefix = old_prefix(self.core.id, id);
+        let end = prefix_end(&prefix);
         for item in old.range(&prefix[..]..&end[..]).map_err(|error| catalog.error(error))? {
             let (place, value) = item.map_err(|error| catalog.error(error))?;
             if let Some(old) = decode_old(place.value(), value.value()).filter(|old| needs(entry, old)) {
@@ -107,12 +114,8 @@ impl SnapshotReader {
         facets.ok_or_else(|| ReadError::NoFacets { field: field.into(), kind: declared.kind })
     }
 
-    fn place(&self, key: &Key) -> Option<Vec<u8>> {
-        // All records are of one tenant: the first says which.
-        let prefix = self.records.keys().next()?.get(..8)?;
-        let mut place = prefix.to_vec();
-        crate::record::append_key(&mut place, key);
-        Some(place)
+    fn place(&self, key: &Key) -> Vec<u8> {
+        self.tenant.core.entry_keys.row(self.id, key)
     }
 
     /// The row of this key.
@@ -121,7 +124,7 @@ impl SnapshotReader {
     /// [`ReadError::RowDamaged`], [`ReadError::Storage`].
     pub fn get(&self, key: impl Into<Key>) -> Result<Option<Row>, ReadError> {
         let key = key.into();
-        let Some(place) = self.place(&key) else { return Ok(None) };
+        let place = self.place(&key);
         let value = self.records.get(&place);
         value.map(|value| self.tenant.row(&self.schema, key, &place, value, true)).transpose()
     }
@@ -132,12 +135,12 @@ impl SnapshotReader {
     /// [`ReadError`].
     pub fn scroll(&self, request: &ScrollRequest) -> Result<Page, ReadError> {
         let mut page = Page { rows: Vec::new(), next: None };
-        let start = request.after.as_ref().and_then(|key| self.place(key));
+        let start = request.after.as_ref().map(|key| self.place(key));
         for (place, value) in &self.records {
             if start.as_ref().is_some_and(|start| place <= start) {
                 continue;
             }
-            let Some(key) = decode_key(&place[8..]) else { continue };
+            let Some(key) = caller_key(place) else { continue };
             let row = self.tenant.row(&self.schema, key, place, value, request.with_vectors)?;
             let is_wanted = |filter: &Filter| filter.matches(&self.schema, &row.payload) == Some(true);
             if !request.filter.as_ref().is_none_or(is_wanted) {
@@ -173,7 +176,7 @@ impl SnapshotReader {
         let found = items.iter().filter_map(|item| {
             let key = inner.keys.key(item.row)?.clone();
             let payload = if request.with_payload {
-                let place = self.place(&key)?;
+                let place = self.place(&key);
                 Some(Record::decode(&place, self.records.get(&place)?)?.payload()?)
             } else {
                 None

@@ -12,10 +12,11 @@ use crate::catalog::ROWS;
 use crate::collection::CollectionCore;
 use crate::commit::{Op, Written};
 use crate::database::{DatabaseInner, check_name};
+use crate::entry_keys::{caller_key, prefix_end};
 use crate::error::{ReadError, WriteError};
 use crate::fields::Facet;
 use crate::filter::Filter;
-use crate::record::{Record, append_key, decode_key, encode_key, prefix_end, tenant_prefix};
+use crate::record::Record;
 use crate::row::{Row, check_key};
 use crate::schema::{FieldType, Schema};
 use crate::state::TenantState;
@@ -218,7 +219,7 @@ impl Tenant {
         let table = read.open_table(ROWS).map_err(|error| self.catalog_error(error))?;
         let schema = self.core.schema();
         let one = |key: &Key| {
-            let place = encode_key(self.core.id, id, key);
+            let place = self.core.entry_keys.row(id, key);
             let Some(value) = table.get(&place[..]).map_err(|error| self.catalog_error(error))? else {
                 return Ok(None);
             };
@@ -328,20 +329,16 @@ impl Tenant {
         });
         let read = self.core.shared.catalog.read().map_err(Arc::new)?;
         let table = read.open_table(ROWS).map_err(|error| self.catalog_error(error))?;
-        let prefix = tenant_prefix(self.core.id, id);
+        let prefix = self.core.entry_keys.tenant(id);
         let start = match &request.after {
-            Some(key) => {
-                let mut start = prefix.to_vec();
-                append_key(&mut start, key);
-                Bound::Excluded(start)
-            }
-            None => Bound::Included(prefix.to_vec()),
+            Some(key) => Bound::Excluded(self.core.entry_keys.row(id, key)),
+            None => Bound::Included(prefix.clone()),
         };
         if let Some(matches) = matches.as_ref().filter(|matches| matches.len() < FEW_MATCHES) {
             // Few rows match: look them up by key instead of passing all others.
             let mut keys: Vec<Vec<u8>> = {
                 let inner = state.read();
-                let place = |row| inner.keys.key(row).map(|key| encode_key(self.core.id, id, key));
+                let place = |row| inner.keys.key(row).map(|key| self.core.entry_keys.row(id, key));
                 matches.iter().filter_map(place).collect()
             };
             keys.sort_unstable();
@@ -360,12 +357,12 @@ impl Tenant {
                     page.next = page.rows.last().map(|row| row.key.clone());
                     break;
                 }
-                let key = decode_key(&place[8..]).ok_or_else(|| self.damaged_entry("a row"))?;
+                let key = caller_key(place).ok_or_else(|| self.damaged_entry("a row"))?;
                 page.rows.push(self.row(&schema, key, place, value.value(), request.with_vectors)?);
             }
             return Ok(page);
         }
-        let end = prefix_end(&prefix).unwrap_or_else(|| vec![255; 9]);
+        let end = prefix_end(&prefix);
         let start = start.as_ref().map(|start| &start[..]);
         let range = (start, Bound::Excluded(&end[..]));
         for entry in table.range::<&[u8]>(range).map_err(|error| self.catalog_error(error))? {
@@ -380,7 +377,7 @@ impl Tenant {
                 page.next = page.rows.last().map(|row| row.key.clone());
                 break;
             }
-            let key = decode_key(&place[8..]).ok_or_else(|| self.damaged_entry("a row"))?;
+            let key = caller_key(place).ok_or_else(|| self.damaged_entry("a row"))?;
             page.rows.push(self.row(&schema, key, place, value, request.with_vectors)?);
         }
         Ok(page)

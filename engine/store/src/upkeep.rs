@@ -10,9 +10,10 @@ use serde::Serialize;
 
 use crate::catalog::Table;
 use crate::commit::{Op, Upsert};
+use crate::entry_keys::{caller_key, parts};
 use crate::error::{ReadError, StorageError, WriteError};
 use crate::old::decode_old;
-use crate::record::{Record, decode_key};
+use crate::record::Record;
 use crate::rows::SEGMENT_ROWS;
 use crate::tenant::Collection;
 use crate::version::for_each_entry;
@@ -120,13 +121,13 @@ impl Collection {
             vector_bytes: core.rows.iter().map(|rows| rows.bytes()).sum(),
             ..Stats::default()
         };
-        let prefix = core.id.to_be_bytes();
+        let prefix = core.entry_keys.all();
         for_each_entry(&core.shared.catalog, Table::Rows, &prefix, |key, value| {
             stats.rows += 1;
             stats.entry_bytes += (key.len() + value.len()) as u64;
         })
         .map_err(Arc::new)?;
-        for_each_entry(&core.shared.catalog, Table::Old, &prefix, |_, _| stats.old_rows += 1)
+        for_each_entry(&core.shared.catalog, Table::Old, &core.id.to_be_bytes(), |_, _| stats.old_rows += 1)
             .map_err(Arc::new)?;
         for state in core.cells().iter().filter_map(|cell| cell.state()) {
             stats.loaded_tenants += 1;
@@ -169,11 +170,11 @@ impl Collection {
                 })
                 .map(|placed| usize::from(placed.vector))
         };
-        let prefix = core.id.to_be_bytes();
+        let prefix = core.entry_keys.all();
         for_each_entry(&core.shared.catalog, Table::Rows, &prefix, |place, value| {
-            let tenant = u32::from_be_bytes(place[4..8].try_into().unwrap_or_default());
+            let tenant = parts(place).map_or(u32::MAX, |parts| parts.tenant);
             let tenant = names.get(&tenant).cloned().unwrap_or_else(|| format!("#{tenant}").into());
-            let key = decode_key(&place[8..]).map_or_else(|| "?".into(), |key| key.to_string().into());
+            let key = caller_key(place).map_or_else(|| "?".into(), |key| key.to_string().into());
             match Record::decode(place, value).filter(|record| record.payload().is_some()) {
                 None => report.damages.push(Damage::Entry { tenant, key }),
                 Some(record) => match damaged_vector(&record) {
@@ -187,7 +188,7 @@ impl Collection {
             }
         })
         .map_err(Arc::new)?;
-        for_each_entry(&core.shared.catalog, Table::Old, &prefix, |place, value| {
+        for_each_entry(&core.shared.catalog, Table::Old, &core.id.to_be_bytes(), |place, value| {
             let record = decode_old(place, value).and_then(|old| Record::decode(&old.key, &old.value));
             if record.is_none_or(|record| damaged_vector(&record).is_some()) {
                 let tenant = u32::from_be_bytes(place[4..8].try_into().unwrap_or_default());
@@ -291,11 +292,11 @@ impl Collection {
         let names: BTreeMap<u32, Box<str>> =
             core.tenant_names().map_err(storage)?.into_iter().map(|(name, id)| (id, name)).collect();
         let mut places: Vec<(u32, Vec<u8>, u32)> = Vec::new();
-        for_each_entry(&core.shared.catalog, Table::Rows, &core.id.to_be_bytes(), |place, value| {
+        for_each_entry(&core.shared.catalog, Table::Rows, &core.entry_keys.all(), |place, value| {
             if let Some(record) = Record::decode(place, value)
                 && segments.binary_search(&(record.row as usize / SEGMENT_ROWS)).is_ok()
             {
-                let tenant = u32::from_be_bytes(place[4..8].try_into().unwrap_or_default());
+                let tenant = parts(place).map_or(u32::MAX, |parts| parts.tenant);
                 places.push((tenant, place.to_vec(), record.row));
             }
         })
@@ -307,7 +308,7 @@ impl Collection {
             let schema = core.schema();
             let mut ops = Vec::with_capacity(batch.len());
             for (_, place, row) in batch {
-                let Some(key) = decode_key(&place[8..]) else { continue };
+                let Some(key) = caller_key(place) else { continue };
                 match tenant.get(key) {
                     Ok(Some(found)) => {
                         let upsert = found.prepare(&schema)?;
@@ -352,12 +353,12 @@ fn used_segments(
             }
         }
     };
-    let prefix = core.id.to_be_bytes();
+    let prefix = core.entry_keys.all();
     let mut unknown = 0u64;
     for_each_entry(&core.shared.catalog, Table::Rows, &prefix, |place, value| {
         Record::decode(place, value).map_or_else(|| unknown += 1, &mut count);
     })?;
-    for_each_entry(&core.shared.catalog, Table::Old, &prefix, |place, bytes| {
+    for_each_entry(&core.shared.catalog, Table::Old, &core.id.to_be_bytes(), |place, bytes| {
         let record = decode_old(place, bytes).and_then(|old| Record::decode(&old.key, &old.value));
         record.map_or_else(|| unknown += 1, &mut count);
     })?;

@@ -10,9 +10,10 @@ use std::sync::Arc;
 use crate::catalog::{Catalog, Put, SnapshotEntry, Table};
 use crate::commit::Committer;
 use crate::database::{change_entry, check_name};
+use crate::entry_keys::{caller_key, parts, prefix_end};
 use crate::error::{StorageError, WriteError};
 use crate::old::{OldRow, decode_old};
-use crate::record::{Record, decode_key, prefix_end};
+use crate::record::Record;
 use crate::schema::FieldType;
 use crate::tenant::Collection;
 use crate::values::FieldValue;
@@ -40,7 +41,7 @@ pub(crate) fn for_each_entry(
 ) -> Result<(), StorageError> {
     let read = catalog.read()?;
     let table = read.open_table(table.definition()).map_err(|error| catalog.error(error))?;
-    let end = prefix_end(prefix).unwrap_or_else(|| vec![255; prefix.len() + 1]);
+    let end = prefix_end(prefix);
     for entry in table.range(prefix..&end[..]).map_err(|error| catalog.error(error))? {
         let (key, value) = entry.map_err(|error| catalog.error(error))?;
         each(key.value(), value.value());
@@ -120,7 +121,7 @@ impl Collection {
             };
             let catalog = &committer.shared.catalog;
             let mut puts = Vec::new();
-            for_each_entry(catalog, Table::Rows, &core.id.to_be_bytes(), |key, value| {
+            for_each_entry(catalog, Table::Rows, &core.entry_keys.all(), |key, value| {
                 // A damaged entry says nothing of its age: it stays, and is reported as it was.
                 if Record::decode(key, value).is_some_and(|record| record.row >= target.bound) {
                     puts.push(Put { table: Table::Rows, key: key.to_vec(), value: None });
@@ -166,15 +167,15 @@ impl Collection {
             let Some(field) = schema.fields.last() else { return Ok(()) };
             let mut values: BTreeMap<u32, Vec<(u32, Option<FieldValue>)>> = BTreeMap::new();
             let mut misfit = None;
-            for_each_entry(&committer.shared.catalog, Table::Rows, &core.id.to_be_bytes(), |key, value| {
+            for_each_entry(&committer.shared.catalog, Table::Rows, &core.entry_keys.all(), |key, value| {
                 let Some(record) = Record::decode(key, value) else { return };
                 let Some(payload) = record.payload() else { return };
                 match field.value(&payload) {
                     Ok(value) => {
-                        let tenant = u32::from_be_bytes(key[4..8].try_into().unwrap_or_default());
-                        values.entry(tenant).or_default().push((record.row, value));
+                        let Some(parts) = parts(key) else { return };
+                        values.entry(parts.tenant).or_default().push((record.row, value));
                     }
-                    Err(_) => misfit = misfit.take().or_else(|| decode_key(&key[8..])),
+                    Err(_) => misfit = misfit.take().or_else(|| caller_key(key)),
                 }
             })
             .map_err(storage)?;

@@ -109,6 +109,32 @@ fn a_row_that_is_replaced_again_and_again_does_not_grow_old_in_a_file() {
 }
 
 #[test]
+fn rows_that_are_replaced_give_back_what_they_took() {
+    let dir = tempfile::tempdir().unwrap();
+    saved(dir.path(), ROWS, Metric::Cosine);
+    let (database, notes) = open(dir.path());
+    let collection = database.collection("notes").unwrap();
+    let settled = || {
+        database.settle().unwrap();
+        let stats = collection.stats().unwrap();
+        assert_eq!((stats.rows, stats.graph_rows), (ROWS, ROWS));
+        assert_eq!((stats.unlinked_rows, stats.retired_rows), (0, 0));
+        stats.loaded_bytes
+    };
+    let before = settled();
+    for round in 1..=5 {
+        for first in (0..ROWS).step_by(100) {
+            let batch = first..first + 100;
+            notes.upsert_batch(batch.map(|n| Row::new(n, vector(n + round * ROWS)))).unwrap();
+        }
+    }
+    let after = settled();
+    assert!(after <= before + before / 4, "{before} and then {after} bytes");
+    let found = notes.search(&SearchRequest::new(vector(5 * ROWS + 7), 1)).unwrap();
+    assert_eq!(found[0].key, Key::Int(7));
+}
+
+#[test]
 fn a_damaged_row_of_a_saved_graph_is_named_and_the_rest_served() {
     let dir = tempfile::tempdir().unwrap();
     let path = saved(dir.path(), ROWS, Metric::L2);

@@ -16,8 +16,9 @@ use parquet::schema::types::ColumnPath;
 
 use super::{EXPORT_VERSION, GROUP_ROWS, Item, MANIFEST_KEY, Manifest, RowsSum, TransferError, columns};
 use crate::catalog::ROWS;
+use crate::entry_keys::{parts, prefix_end};
 use crate::error::{ReadError, WriteError};
-use crate::record::{Record, decode_key, prefix_end};
+use crate::record::Record;
 use crate::rows::SEGMENT_ROWS;
 use crate::schema::Schema;
 use crate::segment::Segment;
@@ -142,15 +143,15 @@ impl<'a> Moment<'a> {
         let table = self.read.open_table(ROWS);
         let table = table.map_err(|error| ReadError::from(Arc::new(catalog.error(error))))?;
         let damaged = || TransferError::Read(Arc::new(catalog.damaged("a row")).into());
-        let prefix = core.id.to_be_bytes();
-        let end = prefix_end(&prefix).unwrap_or_else(|| vec![255; 5]);
+        let prefix = core.entry_keys.all();
+        let end = prefix_end(&prefix);
         for entry in table.range(&prefix[..]..&end[..]).map_err(failed)? {
             let (place, value) = entry.map_err(failed)?;
             let (place, value) = (place.value(), value.value());
             let record = Record::decode(place, value).ok_or_else(damaged)?;
-            let tenant = place.get(4..8).and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes);
-            let tenant = tenant.and_then(|tenant| names.get(&tenant)).ok_or_else(damaged)?.clone();
-            let key = place.get(8..).and_then(decode_key).ok_or_else(damaged)?;
+            let parts = parts(place).ok_or_else(damaged)?;
+            let tenant = names.get(&parts.tenant).ok_or_else(damaged)?.clone();
+            let key = parts.key().ok_or_else(damaged)?;
             let mut vectors = vec![Vec::new(); self.schema.vectors.len()];
             for placed in &record.vectors {
                 let number = usize::from(placed.vector);

@@ -145,7 +145,7 @@ struct RowsSum(u64);
 impl RowsSum {
     fn add(&mut self, item: &Item) {
         let mut key = Vec::new();
-        crate::record::append_key(&mut key, &item.key);
+        crate::entry_keys::append_key(&mut key, &item.key);
         // Lengths first, so that no part can pass for the end of the one before it.
         let lengths = [item.tenant.len(), key.len(), item.payload.len()].map(|length| length as u64);
         let before = self.0.to_le_bytes();

@@ -1,7 +1,8 @@
 //! `orthant bench agents`: many agents search one collection and write to it at once.
 //!
 //! Each agent has its own pace: an operation is due at a moment, and its time counts from that moment on, so that one that
-//! waits behind another is not left out. Four of five are searches; the fifth replaces a row.
+//! waits behind another is not left out. Four of five are searches; the fifth replaces a row: as many live at the end as at the
+//! beginning, so that memory may not grow.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -92,7 +93,9 @@ pub(super) fn run(args: &AgentsArgs) -> anyhow::Result<()> {
     let settled = 60f64.min(args.minutes * 6.0);
     let mut later = memory.iter().filter(|(second, ..)| *second >= settled);
     let (first, last) = (later.next().copied(), memory.last().copied());
-    let growth = first.zip(last).map(|(first, last)| last.2 as f64 / first.2.max(1) as f64);
+    let growth = |of: fn(&Memory) -> u64| {
+        first.zip(last).map(|(first, last)| of(&last) as f64 / of(&first).max(1) as f64)
+    };
     output.line(format_args!(
         "{} agents, {}: {} searches, p50 {:.2} ms, p99 {:.2} ms; {} writes, p50 {:.2} ms, p99 {:.2} ms; {} errors",
         args.agents,
@@ -107,10 +110,12 @@ pub(super) fn run(args: &AgentsArgs) -> anyhow::Result<()> {
     ))?;
     if let Some((first, last)) = first.zip(last) {
         output.line(format_args!(
-            "memory of its own {} after {}, {} at the end; with mapped files {} and {}",
+            "memory of its own {} after {}, {} at the end ({} for each of {} live rows); with mapped files {} and {}",
             bytes(first.2),
             seconds(first.0),
             bytes(last.2),
+            bytes(last.2 / args.rows as u64),
+            count(args.rows as u64),
             bytes(first.1),
             bytes(last.1)
         ))?;
@@ -122,7 +127,9 @@ pub(super) fn run(args: &AgentsArgs) -> anyhow::Result<()> {
             "seconds": start.elapsed().as_secs_f64(), "searches": searches.len(), "writes": writes.len(),
             "errors": errors.len(), "search_p50_ms": at(&searches, 0.5), "search_p99_ms": at(&searches, 0.99),
             "write_p50_ms": at(&writes, 0.5), "write_p99_ms": at(&writes, 0.99),
-            "anonymous_growth": growth, "memory_each_minute": minutes,
+            "live_rows": args.rows, "anonymous_bytes_per_live_row": last.map(|last| last.2 / args.rows as u64),
+            "anonymous_growth": growth(|memory| memory.2), "resident_growth": growth(|memory| memory.1),
+            "memory_each_minute": minutes,
         }))?;
     }
     match errors.first() {
