@@ -220,10 +220,7 @@ impl Blocks {
         starts: &mut Vec<Neighbor>,
         is_there: impl Fn(NodeId, u32) -> bool,
     ) {
-        prepared.turned.resize(self.rotation.out_dim(), 0.0);
-        self.rotation.rotate(query, &mut prepared.turned);
-        self.edges.prepare(&prepared.turned, &mut prepared.edges);
-        self.own.prepare(self.metric, query, &mut prepared.own);
+        self.prepare_query(query, prepared);
         let origin = match self.metric {
             Metric::L2 => prepared.turned.iter().map(|value| value * value).sum(),
             _ => 0.0,
@@ -246,6 +243,14 @@ impl Blocks {
                 }
             }
         }
+    }
+
+    /// Prepares a query alone.
+    pub(crate) fn prepare_query(&self, query: &[f32], prepared: &mut BlockQuery) {
+        prepared.turned.resize(self.rotation.out_dim(), 0.0);
+        self.rotation.rotate(query, &mut prepared.turned);
+        self.edges.prepare(&prepared.turned, &mut prepared.edges);
+        self.own.prepare(self.metric, query, &mut prepared.own);
     }
 
     /// Distances from a prepared query.

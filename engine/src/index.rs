@@ -82,6 +82,13 @@ pub(crate) struct Workers {
     pub(crate) cores: Option<Vec<usize>>,
 }
 
+impl Workers {
+    /// Whether the caller's own thread does all work.
+    pub(crate) fn are_one(&self) -> bool {
+        self.threads == 1 && self.cores.is_none()
+    }
+}
+
 /// Counts writes (N3).
 #[derive(Debug, Default)]
 pub(crate) struct Writes {
@@ -605,8 +612,7 @@ impl Index {
         cancel: &CancelToken,
         work: impl Fn(usize, Range<usize>) + Sync,
     ) -> Result<(), PoolError> {
-        let alone = self.workers.threads == 1 && self.workers.cores.is_none();
-        if alone || count <= chunk {
+        if self.workers.are_one() || count <= chunk {
             for start in (0..count).step_by(chunk) {
                 if cancel.is_cancelled() {
                     break;

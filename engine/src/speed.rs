@@ -3,23 +3,23 @@
 //! * **T1** Row ids, keys and levels stay what they were; lists of level 0 are chosen anew and made full.
 //! * **T2** On an error the index is as it was.
 //!
-//! Cost: a beam search per row on the threads of the index, and writing all codes two or three times for the gate; while it
-//! runs there are up to three graphs in memory.
+//! Cost: a search over blocks per row, and writing all codes three times: once to search by, the rest for the gate. While it
+//! runs there are up to three graphs in memory. All of it on the threads of the index.
 
-use std::cell::Cell;
 use std::ops::Range;
+use std::sync::OnceLock;
 
-use orthant_graph::{Graph, NodeId, Scorer, Space};
+use orthant_graph::{Graph, NodeId, Scorer, Scratch, Space};
 use orthant_kernels::Metric;
-use orthant_pool::{CancelToken, PoolError};
+use orthant_pool::{CancelToken, Pool};
 use orthant_quant::Sq8;
 use orthant_storage::MemoryOptions;
 
-use crate::blocks::{Blocks, block_metric};
+use crate::blocks::{BlockScratch, Blocks, block_metric};
 use crate::builder::Quantization;
 use crate::drift::Drift;
 use crate::gate::{CODE_BITS, Choice, Trial};
-use crate::index::{Index, InsertError};
+use crate::index::{Index, InsertError, Workers};
 use crate::memory::graph_memory;
 
 /// Rows that the mean is taken from at least, if there are as many: its error is then a hundredth of the spread of the
@@ -31,6 +31,25 @@ const MEASURED_LISTS: usize = 1_000;
 
 /// The beam that a depth of comparing again is learned with where none was found to reach a target: what most ask for.
 const GIVEN_BEAM: usize = 64;
+
+/// Bits per dimension, at least, of the lists that are searched for what lists are chosen among. With one bit text-384 finds as much
+/// afterwards; two are right for fewer dimensions too.
+const SEARCHED_BITS: usize = 2;
+
+/// What lists were chosen among.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum By {
+    /// What searches by codes find.
+    Codes,
+    /// What searches by rows find, which is to be asked now.
+    RowsNow,
+    /// The same, asked before.
+    Rows,
+}
+
+/// Which codes are tried, on which lists. Those behind the second cost more, to make or to search, and come where nothing
+/// before them reached the target.
+const TRIED: [(usize, By); 4] = [(1, By::Codes), (2, By::Codes), (2, By::RowsNow), (4, By::Rows)];
 
 /// Nodes per turn of a thread.
 const CHUNK: usize = 256;
@@ -96,23 +115,29 @@ impl Index {
         let Some(metric) = block_metric(self.metric) else { return Ok(()) };
         let (count, layout) = (self.rows.len(), self.rows.layout());
         let own = Sq8::train(self.rows.rows(), layout.stride(), count, self.dim)?;
-        let lists = self.choose_lists()?;
-        let trained = Trained { metric, own, mean: self.mean(), unit: self.edge_unit(&lists), lists };
+        let lists = self.present_lists();
+        let unit = self.edge_unit(&lists);
+        let mut trained = Trained { metric, own, mean: self.mean(), unit, lists };
+        let coded_lists = self.coded(self.block_bits.max(SEARCHED_BITS), &trained)?;
+        self.choose_lists(coded_lists, &mut trained)?;
         let mut choice = Choice::given(if self.block_bits == 0 { 1 } else { self.block_bits });
         let mut coded = None;
         let exam = self.exam();
         if let (Some(exam), 0) = (&exam, self.block_bits) {
             (choice.target, choice.points) = (self.target_recall, exam.points());
             choice.trials.push(self.sit(exam, self.target_recall));
-            for bits in [1, 2, 4] {
+            for (bits, by) in TRIED {
                 let is_reached = |trial: &Trial| trial.bits > 0 && trial.recall >= self.target_recall;
-                // Four bits cost what two do and more: a last resort.
-                if bits == 4 && choice.trials.iter().any(is_reached) {
+                if by != By::Codes && choice.trials.iter().any(is_reached) {
                     break;
+                }
+                if by == By::RowsNow {
+                    self.choose_lists(None, &mut trained)?;
                 }
                 let Some((graph, blocks)) = self.coded(bits, &trained)? else { break };
                 let plain = std::mem::replace(&mut self.graph, graph);
                 self.blocks = Some(blocks);
+                choice.trials.retain(|trial| trial.bits != bits);
                 choice.trials.push(self.sit(exam, self.target_recall));
                 let graph = std::mem::replace(&mut self.graph, plain);
                 coded = self.blocks.take().map(|blocks| (graph, blocks));
@@ -147,8 +172,9 @@ impl Index {
         Ok(())
     }
 
-    /// The graph with lists that carry codes of `bits`; none where they do not fit a list.
+    /// The graph with the lists of `trained`, which carry codes of `bits`; none where they do not fit a list.
     fn coded(&mut self, bits: usize, trained: &Trained) -> Result<Option<(Graph, Blocks)>, InsertError> {
+        self.start_threads()?;
         let Trained { metric, own, mean, unit, lists } = trained;
         let mut blocks = Blocks::new(*metric, own.clone(), mean, (*unit, bits))?;
         let nodes = self.live_generations();
@@ -161,7 +187,8 @@ impl Index {
             * (config.m0().next_multiple_of(16) * 4 + config.payload_bytes().next_multiple_of(64));
         let options = MemoryOptions { expected_bytes: Some(bytes), ..self.memory.clone() };
         let space = crate::space::RowSpace { blocks: Some(&blocks), ..space_of(&self.kernels, &self.rows) };
-        let graph = self.graph.relisted(config, graph_memory(&options)?, lists, &space)?;
+        let run = runner(&self.pool, &self.workers);
+        let graph = self.graph.relisted(config, graph_memory(&options)?, lists, &space, &run)?;
         Ok(Some((graph, blocks)))
     }
 
@@ -182,24 +209,52 @@ impl Index {
         (0..self.graph.node_bound() as NodeId).filter(|&node| self.graph.is_live(node))
     }
 
-    fn choose_lists(&mut self) -> Result<Vec<u32>, InsertError> {
-        // The threads are started before the graph is borrowed.
-        let alone = self.workers.threads == 1 && self.workers.cores.is_none();
-        if !alone {
+    /// Starts the threads, where there are to be several, before the graph is borrowed.
+    fn start_threads(&self) -> Result<(), InsertError> {
+        if !self.workers.are_one() {
             self.pool()?;
         }
-        let failed: Cell<Option<PoolError>> = Cell::new(None);
-        let pool = self.pool.get().filter(|_| !alone);
-        let run = |count: usize, work: &(dyn Fn(Range<usize>) + Sync)| match pool {
-            Some(pool) => {
-                let _ = pool.for_each_chunk_until(count, CHUNK, &CancelToken::new(), |_, range| work(range));
+        Ok(())
+    }
+
+    /// Lists of level 0 as they are, with what marks anchored edges.
+    fn present_lists(&self) -> Vec<u32> {
+        let m0 = self.graph.config().m0();
+        let mut lists = vec![u32::MAX; self.graph.node_bound() * m0];
+        let pin = self.graph.pin();
+        for (node, list) in lists.chunks_exact_mut(m0).enumerate() {
+            if let Some((words, _)) = self.graph.read_block(node as NodeId, &pin) {
+                list.iter_mut().zip(words).for_each(|(place, &word)| *place = word);
             }
-            None => (0..count).step_by(CHUNK).for_each(|start| work(start..(start + CHUNK).min(count))),
-        };
+        }
+        lists
+    }
+
+    /// Chooses full lists among what searches for every row find: over `coded` lists, or over rows.
+    fn choose_lists(
+        &mut self,
+        coded: Option<(Graph, Blocks)>,
+        trained: &mut Trained,
+    ) -> Result<(), InsertError> {
         let ef = self.graph.config().ef_construction();
-        let space = space_of(&self.kernels, &self.rows);
-        let lists = self.graph.refined_lists(ef, &space, &run);
-        failed.into_inner().map_or(Ok(lists), |error| Err(error.into()))
+        self.start_threads()?;
+        let run = runner(&self.pool, &self.workers);
+        let (space, rows) = (space_of(&self.kernels, &self.rows), &self.rows);
+        trained.lists = match &coded {
+            Some((coded, blocks)) => {
+                let near = |_: &Graph, node, memory: &mut BlockScratch, out: &mut Vec<NodeId>| {
+                    // SAFETY: live rows are whole, and nobody writes.
+                    let row = unsafe { rows.row_unchecked(node) };
+                    memory.near(coded, blocks, (node, row), ef, out);
+                };
+                self.graph.refined_lists(&space, &run, near)
+            }
+            None => self.graph.refined_lists(&space, &run, |graph, node, scratch: &mut Scratch, out| {
+                graph.near(node, ef, &space, scratch, out);
+            }),
+        };
+        trained.unit = self.edge_unit(&trained.lists);
+        Ok(())
     }
 
     /// The mean squared length of some edges.
@@ -235,6 +290,21 @@ impl Index {
             count += 1;
         }
         mean.iter().map(|sum| (sum / f64::from(count.max(1))) as f32).collect()
+    }
+}
+
+/// Runs work on the threads of an index, which were started before if there are several.
+fn runner<'a>(
+    pool: &'a OnceLock<Pool>,
+    workers: &Workers,
+) -> impl Fn(usize, &(dyn Fn(Range<usize>) + Sync)) + 'a {
+    let pool = pool.get().filter(|_| !workers.are_one());
+    move |count, work| match pool {
+        // Nobody cancels it.
+        Some(pool) => {
+            _ = pool.for_each_chunk_until(count, CHUNK, &CancelToken::new(), |_, range| work(range));
+        }
+        None => (0..count).step_by(CHUNK).for_each(|start| work(start..(start + CHUNK).min(count))),
     }
 }
 

@@ -104,8 +104,8 @@ impl GraphConfig {
         Ok(self)
     }
 
-    /// Whether lists are filled up with the nearest candidates that the selection heuristic turned down: that of a new
-    /// node, and one that is pruned because an edge more does not fit. Off by default: the edges it adds are the least useful
+    /// Whether lists are kept full: a new node chooses as many neighbors as a list holds, not half as many, and what
+    /// the selection heuristic leaves free goes to the nearest candidates that it turned down, in the list of a new node and in one that is pruned because an edge more does not fit. Off by default: the edges it adds are the least useful
     /// ones, and each costs a distance per visit. On where lists are blocks, which are looked at whole.
     pub fn with_keep_pruned(mut self, keep_pruned: bool) -> Self {
         self.keep_pruned = keep_pruned;
@@ -166,6 +166,14 @@ impl GraphConfig {
     /// Most neighbors on `level`.
     pub(crate) fn limit(&self, level: u8) -> usize {
         if level == 0 { self.m0 } else { self.m }
+    }
+
+    /// Neighbors that a new node chooses on `level`. M, not M0, on level 0 too: the other half of the list is for nodes that
+    /// come later (Malkov and Yashunin 2018, section 4.1). Where lists are kept full it would be filled with what was turned down
+    /// until those come, and in a graph that does not grow any more few do: after five turnovers of 10,000 rows of
+    /// text-384 in blocks recall@10 at ef 64 was 0.4 points below that of a fresh index with M0, and 2 with M.
+    pub(crate) fn own_limit(&self, level: u8) -> usize {
+        if self.keep_pruned { self.limit(level) } else { self.m }
     }
 
     /// Most anchored edges that may leave one node: half its list, so that at least the other half is

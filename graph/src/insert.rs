@@ -298,9 +298,7 @@ impl Graph {
             if self.config.extend_candidates() {
                 self.extend_candidates(mine.node, level, &scorer, visited, batch, link, guard);
             }
-            // M, not M0, on level 0 too: the other half of the list is for nodes that come later
-            // (Malkov and Yashunin 2018, section 4.1).
-            let limit = self.config.m();
+            let limit = self.config.own_limit(level);
             let chosen = &mut link.chosen[level as usize];
             select(space, &link.candidates, limit, chosen, &mut link.pruned, batch);
             if self.config.keep_pruned() {

@@ -290,6 +290,22 @@ impl Lists {
         }
     }
 
+    /// Fills the payload of the list in `slot`, which was published without: for a graph that nobody has yet. `fill` gets the
+    /// list's id words.
+    ///
+    /// # Safety
+    /// `slot` was granted by `ensure_slots`, and nobody else reads or writes its list meanwhile.
+    pub(crate) unsafe fn fill_in(&self, slot: usize, fill: impl FnOnce(&[u32], &mut [u8])) {
+        // SAFETY: the caller's promise.
+        let number = unsafe { self.heads.at(slot) }.load(Ordering::Acquire) & !FROZEN;
+        if number != 0 {
+            // SAFETY: a head names a block that was granted (L1), which the caller has to himself; ids are only read.
+            let (ids, payload) =
+                unsafe { (self.blocks.read(number - 1), self.blocks.payload_mut(number - 1)) };
+            fill(ids, payload);
+        }
+    }
+
     /// Takes back the list of a node that never became visible.
     ///
     /// # Safety

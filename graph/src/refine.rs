@@ -1,4 +1,4 @@
-//! Better lists for a graph that stands: every node searches again, now that all the others are there.
+//! Better lists for a graph that stands: every node chooses again, now that all the others are there.
 //!
 //! Lists written while the graph grew name what was there then, and hold two thirds of what they may. A search
 //! that reads blocks pays for all places of a list whether they are filled or not, so for it lists are made full:
@@ -8,7 +8,7 @@
 //! * **F2** A list names live nodes alone, none twice, not its own node, and at most M0.
 //! * **F3** The lists depend on graph and space, not on how the work is shared out.
 //!
-//! Cost: one beam search of level 0 and two selections per node.
+//! Cost: what gathers candidates and two selections per node.
 
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
@@ -21,19 +21,29 @@ use crate::scratch::Scratch;
 use crate::select::{Candidate, fill_up, order, select};
 use crate::{GraphConfig, InsertError, NodeId, Scorer, Space};
 
-/// Runs work over `0..count` in ranges, on as many threads as it likes.
+/// Runs work over `0..count` in ranges that do not overlap, on as many threads as it likes.
 pub type RunRanges<'a> = &'a dyn Fn(usize, &(dyn Fn(Range<usize>) + Sync));
 
 impl Graph {
-    /// Full lists of level 0, `[node_bound × M0]` words, empty places `u32::MAX`: for [`relisted`](Self::relisted).
+    /// Full lists of level 0, `[node_bound × M0]` words, empty places `u32::MAX`: for [`relisted`](Self::relisted). Each node
+    /// chooses among what `near(graph, node, memory, out)` puts into `out`, then among those it chose and that chose it.
     ///
-    /// `ef`: width of the beam that gathers candidates. Borrowed mutably, so nobody writes meanwhile.
-    pub fn refined_lists<S: Space>(&mut self, ef: usize, space: &S, run: RunRanges<'_>) -> Vec<u32> {
+    /// `memory` is reused from node to node. Borrowed mutably, so nobody writes meanwhile.
+    pub fn refined_lists<S: Space, T: Default>(
+        &mut self,
+        space: &S,
+        run: RunRanges<'_>,
+        near: impl Fn(&Graph, NodeId, &mut T, &mut Vec<NodeId>) + Sync,
+    ) -> Vec<u32> {
         let graph = &*self;
         let forward =
-            graph.lists_of(run, |node, scratch, out| graph.choose_again(node, ef, space, scratch, out));
+            graph.lists_of(run, |node, (scratch, memory, found): &mut (Scratch, T, Vec<NodeId>), out| {
+                found.clear();
+                near(graph, node, memory, found);
+                graph.select_full(node, found.iter().copied(), space, scratch, out);
+            });
         let backward = Backward::of(&forward, graph.config.m0(), graph.node_bound());
-        graph.lists_of(run, |node, scratch, out| {
+        graph.lists_of(run, |node, scratch: &mut Scratch, out| {
             let m0 = graph.config.m0();
             let mine = &forward[node as usize * m0..][..m0];
             let others = mine.iter().take_while(|&&id| id != EMPTY).chain(backward.of_node(node)).copied();
@@ -41,8 +51,24 @@ impl Graph {
         })
     }
 
+    /// Adds what a beam of `ef` from `node` itself finds on level 0 to `out`: for [`refined_lists`](Self::refined_lists).
+    pub fn near<S: Space>(
+        &self,
+        node: NodeId,
+        ef: usize,
+        space: &S,
+        scratch: &mut Scratch,
+        out: &mut Vec<NodeId>,
+    ) {
+        let guard = crossbeam_epoch::pin();
+        let Scratch { beam, visited, batch, .. } = scratch;
+        let (scorer, admit) = (space.scorer(node), Linkable(&self.slots));
+        self.search_level(node, 0, ef, &scorer, beam, visited, batch, &admit, &guard);
+        out.extend(beam.iter().map(|(_, found)| found));
+    }
+
     /// The same nodes, levels and anchors in `memory`, with other lists on level 0, which carry the payload that
-    /// `config` and `space` agree on.
+    /// `config` and `space` agree on. Payloads are filled by `run`.
     ///
     /// # Errors
     /// [`InsertError::Memory`] when a table cannot grow.
@@ -54,12 +80,14 @@ impl Graph {
         memory: GraphMemory,
         lists: &[u32],
         space: &S,
+        run: RunRanges<'_>,
     ) -> Result<Graph, InsertError> {
         let bound = self.node_bound();
         assert!((config.m(), config.m0()) == (self.config.m(), self.config.m0()), "lists of the same length");
         assert_eq!(lists.len(), bound * config.m0(), "a list per node");
         let guard = crossbeam_epoch::pin();
         let graph = Graph::new(config, memory);
+        let unfilled = Unfilled(space);
         if let Some(last) = bound.checked_sub(1) {
             graph.ensure_node(last as NodeId)?;
         }
@@ -71,11 +99,11 @@ impl Graph {
             graph.claim_tower(node, self.level_of(node))?;
             for level in 1..=self.level_of(node) {
                 let Some(list) = self.list(node, level, &guard) else { continue };
-                graph.publish_first(node, level, list.words(), space, &guard)?;
+                graph.publish_first(node, level, list.words(), &unfilled, &guard)?;
             }
             let words = &lists[node as usize * config.m0()..][..config.m0()];
             let length = words.iter().position(|&word| word == EMPTY).unwrap_or(words.len());
-            graph.publish_first(node, 0, &words[..length], space, &guard)?;
+            graph.publish_first(node, 0, &words[..length], &unfilled, &guard)?;
             graph.set_anchor(node, self.anchor_of(node));
             graph.count_live();
         }
@@ -86,24 +114,35 @@ impl Graph {
                 .expect("a graph that nobody else knows has no entry point yet");
         }
         graph.recount();
+        if config.payload_bytes() > 0 {
+            run(bound, &|range| {
+                for node in range {
+                    let fill = |ids: &[u32], payload: &mut [u8]| {
+                        space.fill_payload(node as NodeId, ids, None, payload);
+                    };
+                    // SAFETY: below the bound; nobody has this graph yet, and each node is in one range.
+                    unsafe { graph.base.fill_in(node, fill) };
+                }
+            });
+        }
         Ok(graph)
     }
 
-    /// A list for every live node, made by `make(node, scratch, out)`.
-    fn lists_of(
+    /// A list for every live node, made by `make(node, memory, out)`.
+    fn lists_of<T: Default>(
         &self,
         run: RunRanges<'_>,
-        make: impl Fn(NodeId, &mut Scratch, &mut Vec<u32>) + Sync,
+        make: impl Fn(NodeId, &mut T, &mut Vec<u32>) + Sync,
     ) -> Vec<u32> {
         let m0 = self.config.m0();
         let lists = Mutex::new(vec![EMPTY; self.node_bound() * m0]);
         run(self.node_bound(), &|range| {
-            let (mut scratch, mut out) = (Scratch::new(), Vec::with_capacity(m0));
+            let (mut memory, mut out) = (T::default(), Vec::with_capacity(m0));
             let mut part = vec![EMPTY; range.len() * m0];
             for (node, list) in range.clone().zip(part.chunks_exact_mut(m0)) {
                 if self.is_live(node as NodeId) {
                     out.clear();
-                    make(node as NodeId, &mut scratch, &mut out);
+                    make(node as NodeId, &mut memory, &mut out);
                     list[..out.len()].copy_from_slice(&out);
                 }
             }
@@ -111,23 +150,6 @@ impl Graph {
             lists[range.start * m0..range.end * m0].copy_from_slice(&part);
         });
         lists.into_inner().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The neighbors that `node` would choose now.
-    fn choose_again<S: Space>(
-        &self,
-        node: NodeId,
-        ef: usize,
-        space: &S,
-        scratch: &mut Scratch,
-        out: &mut Vec<u32>,
-    ) {
-        let guard = crossbeam_epoch::pin();
-        let Scratch { beam, visited, batch, .. } = &mut *scratch;
-        let (scorer, admit) = (space.scorer(node), Linkable(&self.slots));
-        self.search_level(node, 0, ef, &scorer, beam, visited, batch, &admit, &guard);
-        let found: Vec<NodeId> = beam.iter().map(|(_, found)| found).collect();
-        self.select_full(node, found.into_iter(), space, scratch, out);
     }
 
     /// Selects among `others` and the anchored edges that `node` has, and fills the list up.
@@ -167,6 +189,24 @@ impl Graph {
         select(space, &link.candidates, limit, &mut link.selected, &mut link.pruned, batch);
         fill_up(&mut link.selected, &link.pruned, limit);
         out.extend(link.selected.iter().map(Candidate::word));
+    }
+}
+
+/// A space whose payloads are left for later.
+struct Unfilled<'a, S>(&'a S);
+
+impl<S: Space> Space for Unfilled<'_, S> {
+    type Scorer<'b>
+        = S::Scorer<'b>
+    where
+        Self: 'b;
+
+    fn scorer(&self, id: NodeId) -> Self::Scorer<'_> {
+        self.0.scorer(id)
+    }
+
+    fn payload_bytes(&self) -> usize {
+        self.0.payload_bytes()
     }
 }
 

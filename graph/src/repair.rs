@@ -3,7 +3,8 @@
 //! * **H1** The removed neighbor's place goes to up to three of *its* neighbors, its heirs: the nearest to the list's
 //!   own node of those that the selection heuristic would take, each compared with the list as it then is. A heir that
 //!   lies behind a neighbor which is there already would lead nowhere new.
-//! * **H2** A list that is left with less than half of what it may hold gets the nearest of them in any case: otherwise
+//! * **H2** A list that is left with less than half of what it may hold, or less than all where lists are kept full, gets the
+//!   nearest of them in any case: otherwise
 //!   lists grow shorter with every turnover (by a fifth in 5, and recall with them).
 //! * **H3** Nothing else leaves the list, but for edges to other removed nodes where there is no room without.
 //!
@@ -21,13 +22,13 @@ use crate::scratch::Scratch;
 /// Heirs of one edge.
 const HEIRS: usize = 3;
 
-/// Candidates that are compared with the list where what is known does not turn them down. After 10 turnovers of 10,000
-/// rows of text-384 (sq8), recall@10 at ef 64 was 0.46 points below that of a fresh build with 4, 0.41 with 6 and 0.46 with 8
-/// (one run each, 2,000 queries), at 0.31, 0.35 and 0.38 of the cost of an insert.
-const TRIED: usize = 4;
+/// Candidates that are compared with the list where what is known does not turn them down. After 5 turnovers of 50,000
+/// rows of sift-128, recall@10 at ef 64 was 0.34 points below that of a fresh build with 4 and 2, and 0.03 with 8 and 4 (one run each,
+/// 1,000 queries), at 0.35 and 0.37 of the cost of an insert.
+const TRIED: usize = 8;
 
 /// The same for a list that the removed node did not name: there nothing is known, so each costs more.
-const TRIED_UNKNOWN: usize = 2;
+const TRIED_UNKNOWN: usize = 4;
 
 /// Distances that are computed in one call where the first of them may do.
 const COMPARED_AT_ONCE: usize = 8;
@@ -96,6 +97,7 @@ impl Graph {
         guard: &Guard,
     ) -> Result<(), MemoryError> {
         let limit = self.config.limit(level);
+        let floor = if self.config.keep_pruned() { limit } else { limit / 2 };
         let Around { nodes, pairs, places, is_named, distances, order } = around;
         let count = nodes.len();
         order.clear();
@@ -181,7 +183,7 @@ impl Graph {
             }
             // A short list gets the nearest instead, wherever they lead (H2).
             for heir in order.iter().map(|&key| key as u32 as usize) {
-                if next.len() >= most.min(limit / 2) {
+                if next.len() >= most.min(floor) {
                     break;
                 }
                 if !is_named[heir] && self.slots.acquire(nodes[heir]) {

@@ -75,9 +75,11 @@ fn refined(rows: &Rows, mut graph: Graph) -> Graph {
     let run = |count: usize, work: &(dyn Fn(std::ops::Range<usize>) + Sync)| {
         (0..count).step_by(100).for_each(|start| work(start..(start + 100).min(count)));
     };
-    let lists = graph.refined_lists(60, &space, &run);
+    let lists = graph.refined_lists(&space, &run, |graph, node, scratch: &mut Scratch, out| {
+        graph.near(node, 60, &space, scratch, out);
+    });
     let memory = GraphMemory::heap_for(rows.count(), &config);
-    graph.relisted(config, memory, &lists, &space).unwrap()
+    graph.relisted(config, memory, &lists, &space, &run).unwrap()
 }
 
 fn search(graph: &Graph, query: &[f32], noise: f32, ef: usize, scratch: &mut Scratch) -> Vec<Neighbor> {

@@ -3,7 +3,7 @@
 
 use std::sync::Mutex;
 
-use orthant_graph::{Graph, LevelDraw, NodeId, RemoveError, Scratch, Updated};
+use orthant_graph::{Graph, GraphConfig, GraphMemory, LevelDraw, NodeId, RemoveError, Scratch, Updated};
 
 mod support;
 use support::{Rows, empty};
@@ -233,4 +233,30 @@ fn an_update_shows_one_of_the_two() {
     }
     assert!(churned.graph.validate().is_ok());
     assert_eq!(churned.find_themselves(), 0);
+}
+
+#[test]
+fn lists_that_are_kept_full_are_full_after_churn() {
+    let _alone = ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let rows = Rows::random(2400, 6, 5);
+    let mut churned = Churned::new(800, 6, 6, 40);
+    let config = GraphConfig::new(6, 40).unwrap().with_keep_pruned(true);
+    churned.graph = Graph::new(config, GraphMemory::heap(2400, config.m0()));
+    for row in 0..2400 {
+        churned.insert(rows.row(row));
+        if row >= 800 {
+            churned.remove((row as usize * 7919) % 800);
+        }
+    }
+    churned.graph.settle(&churned.rows, &mut churned.scratch).unwrap();
+    let found = churned.graph.validate();
+    assert!(found.is_ok(), "{found:?}");
+    let pin = churned.graph.pin();
+    let length = |&node: &NodeId| {
+        let (words, _) = churned.graph.read_block(node, &pin).unwrap();
+        words.iter().filter(|&&word| word != u32::MAX).count()
+    };
+    // A list is cut short where others' removal found nothing that was not in it already.
+    let full = churned.live.iter().filter(|node| length(node) == config.m0()).count();
+    assert!(full * 10 >= churned.live.len() * 9, "{full} of {} are full", churned.live.len());
 }

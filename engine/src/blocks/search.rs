@@ -9,7 +9,7 @@
 
 use std::ops::Range;
 
-use orthant_graph::{BlockSearch, BlockWalk, Neighbor, NodeId, Pin};
+use orthant_graph::{BlockSearch, BlockWalk, Graph, Neighbor, NodeId, Pin};
 
 use super::{BlockQuery, Blocks};
 use crate::builder::Quantization;
@@ -39,6 +39,26 @@ impl BlockScratch {
     /// Nodes that the last search expanded.
     pub(crate) fn expanded(&self) -> usize {
         self.walk.expanded()
+    }
+}
+
+impl BlockScratch {
+    /// Adds the nodes that a beam of `ef` from `node` itself, whose row this is, finds in `graph` to `out`.
+    pub(crate) fn near(
+        &mut self,
+        graph: &Graph,
+        blocks: &Blocks,
+        (node, row): (NodeId, &[f32]),
+        ef: usize,
+        out: &mut Vec<NodeId>,
+    ) {
+        blocks.prepare_query(row, &mut self.query);
+        let search = BlockSearch { ef, k: ef, keep: ef, slack: f32::INFINITY, margin: 0.0, without: None };
+        let pin = graph.pin();
+        graph.begin_walk(&[Neighbor { node, distance: 0.0 }], search, &mut self.walk, &pin);
+        let scorer = blocks.from(&self.query);
+        graph.finish_walk(&scorer, &mut self.walk, &pin);
+        out.extend(graph.end_walk(&scorer, &mut self.walk, &pin).iter().map(|found| found.node));
     }
 }
 
