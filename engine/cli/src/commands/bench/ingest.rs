@@ -33,7 +33,9 @@ pub(super) fn run(args: &IngestArgs) -> anyhow::Result<()> {
     let row = |n: usize, elements: &[f32]| -> anyhow::Result<Row> {
         Ok(Row::new(n as u64, elements).with_payload(json!({"n": n, "text": "some words about it"}))?)
     };
-    let payload_bytes = json!({"n": 10_000, "text": "some words about it"}).to_string().len();
+    let payload_bytes: usize = (0..args.rows + SINGLES)
+        .map(|n| json!({"n": n, "text": "some words about it"}).to_string().len())
+        .sum();
 
     let progress = Progress::start("writing", args.rows);
     let next = AtomicUsize::new(0);
@@ -99,7 +101,7 @@ pub(super) fn run(args: &IngestArgs) -> anyhow::Result<()> {
     ensure!(found.first().is_some_and(|found| found.key == Key::Int(args.rows as u64)), "a row is not found");
     let reopen_s = started.elapsed().as_secs_f64();
 
-    let per_row = (disk.0 / total as u64).saturating_sub(payload_bytes as u64);
+    let per_row = disk.0.saturating_sub(payload_bytes as u64) as f64 / total as f64;
     let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
     output.line(format_args!(
         "wrote    {} rows of {dim} in {}: {} rows/s; safe {} later",
@@ -115,7 +117,7 @@ pub(super) fn run(args: &IngestArgs) -> anyhow::Result<()> {
         seconds(reopen_s)
     ))?;
     output.line(format_args!(
-        "disk     {} ({per_row} bytes per row beyond the payload; graphs {})",
+        "disk     {} ({per_row:.1} bytes per row beyond the payload; graphs {})",
         bytes(disk.0),
         bytes(disk.1)
     ))?;
