@@ -10,7 +10,7 @@
 //!
 //! * **K4** A build that would take more memory than it may is refused before the first row is read.
 //!
-//! Cost: beside the index, a byte per dimension and about 700 bytes per row until the lists are there.
+//! Cost: beside the index, a byte per dimension and about 550 bytes per row until the lists are there.
 
 mod memory;
 mod sample;
@@ -301,9 +301,10 @@ impl IndexBuilder {
         }
         watch.progress(BulkPhase::Reading, count, count);
         if count > 0 && matches!(index.metric, Metric::L2 | Metric::Cosine) {
-            let (empty, Found { recall, worst }) = index.link_in_bulk(options.ef, watch)?;
+            let (empty, found) = index.link_in_bulk(options.ef, watch)?;
+            let Found { recall, worst } = found;
             (report.recall, report.worst) = (Some(recall), Some(worst));
-            if recall < options.floor || worst < options.floor - sample::CHANCE {
+            if !found.reaches(options.floor) {
                 if options.below == BelowFloor::Refuse {
                     return Err(BulkError::BelowFloor { recall, worst, floor: options.floor });
                 }
@@ -328,8 +329,12 @@ impl IndexBuilder {
 const READ_CHUNK: usize = 1024;
 
 impl Index {
-    /// Makes the graph of all rows; returns the empty one that was there, and the recall of the sample.
-    fn link_in_bulk<E>(&mut self, ef: usize, watch: &dyn BulkWatch) -> Result<(Graph, Found), BulkError<E>> {
+    /// Makes the graph of all rows; returns the one that was there, and what was found of the sample.
+    pub(crate) fn link_in_bulk<E>(
+        &mut self,
+        ef: usize,
+        watch: &dyn BulkWatch,
+    ) -> Result<(Graph, Found), BulkError<E>> {
         let count = self.rows.len();
         let config = *self.graph.config();
         let threads = Threads::of(self).map_err(InsertError::from)?;

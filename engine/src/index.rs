@@ -323,12 +323,20 @@ impl Index {
     /// [`InsertError`]. Bad rows and duplicate keys are found before anything is inserted; after an error for
     /// lack of memory some of the rows may be in.
     pub fn insert_batch(&self, rows: &[f32], keys: Option<&[Key]>) -> Result<Vec<RowId>, InsertError> {
+        let _write = self.writes.begin();
+        let ids = self.append_all(rows, keys)?;
+        let linked = self.link_all(&ids, &|_| ());
+        self.settle_all(keys, &ids);
+        linked.map(|()| ids)
+    }
+
+    /// Takes places for the rows of a batch and fills them, and makes their keys the caller's; all or nothing.
+    pub(crate) fn append_all(&self, rows: &[f32], keys: Option<&[Key]>) -> Result<Vec<RowId>, InsertError> {
         let count = self.check_rows(rows, keys)?;
         if count == 0 {
             return Ok(Vec::new());
         }
         self.settle_keys(keys.is_some())?;
-        let _write = self.writes.begin();
         let keys = keys.unwrap_or_default();
         for (place, key) in keys.iter().enumerate() {
             if let Err(refused) = self.claim_free(key) {
@@ -346,18 +354,19 @@ impl Index {
             ids.push(id);
             Ok(())
         });
-        let result = match result {
-            Ok(()) => self.link_all(&ids, &|_| ()),
-            Err(error) => {
-                ids.iter().for_each(|&id| self.give_up(id));
-                Err(error)
-            }
-        };
-        for (place, key) in keys.iter().enumerate() {
+        if result.is_err() {
+            ids.iter().for_each(|&id| self.give_up(id));
+            self.settle_all(Some(keys), &ids);
+        }
+        result.map(|()| ids)
+    }
+
+    /// Ends the caller's writes under the keys of a batch.
+    pub(crate) fn settle_all(&self, keys: Option<&[Key]>, ids: &[RowId]) {
+        for (place, key) in keys.unwrap_or_default().iter().enumerate() {
             // A row that is not in is not settled on.
             self.settle(key, ids.get(place).copied());
         }
-        result.map(|()| ids)
     }
 
     /// Inserts `count` rows that `read` fills in one by one, under their numbers: what
@@ -372,11 +381,22 @@ impl Index {
         mut read: impl FnMut(usize, &mut [f32]) -> Result<(), E>,
         progress: &(dyn Fn(usize) + Sync),
     ) -> Result<Vec<RowId>, FillError<E>> {
+        let _write = self.writes.begin();
+        let ids = self.append_from(count, &mut read)?;
+        self.link_all(&ids, progress)?;
+        Ok(ids)
+    }
+
+    /// Takes places for `count` rows that `read` fills in; all or nothing.
+    pub(crate) fn append_from<E: Send>(
+        &self,
+        count: usize,
+        read: &mut dyn FnMut(usize, &mut [f32]) -> Result<(), E>,
+    ) -> Result<Vec<RowId>, FillError<E>> {
         if count == 0 {
             return Ok(Vec::new());
         }
         self.settle_keys(false)?;
-        let _write = self.writes.begin();
         let mut ids = Vec::with_capacity(count);
         let mut buffer = vec![0.0; self.dim];
         for row in 0..count {
@@ -392,7 +412,6 @@ impl Index {
                 }
             }
         }
-        self.link_all(&ids, progress)?;
         Ok(ids)
     }
 

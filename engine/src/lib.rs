@@ -9,6 +9,7 @@ mod directory;
 mod drift;
 mod edges;
 mod exam;
+mod extend;
 mod filter;
 mod flat;
 mod gate;

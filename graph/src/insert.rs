@@ -252,7 +252,7 @@ impl Graph {
 
     /// Selects the neighbors of `mine` on the levels `bottom..=top` into `scratch.link.chosen`.
     #[allow(clippy::too_many_arguments)]
-    fn choose<S: Space>(
+    pub(crate) fn choose<S: Space>(
         &self,
         entry: Entry,
         mine: Entry,

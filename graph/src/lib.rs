@@ -2,6 +2,8 @@
 
 mod admit;
 mod anchor;
+#[cfg(not(loom))]
+mod batch;
 mod beam;
 #[cfg(not(loom))]
 mod blocks;

@@ -383,6 +383,17 @@ impl Lists {
         unsafe { self.free.push(&self.links, block) };
     }
 
+    /// Makes sure that `count` more blocks can be taken, while nobody else takes any.
+    #[cfg(not(loom))]
+    pub(crate) fn reserve(&self, count: usize) -> Result<(), MemoryError> {
+        let blocks = self.fresh.load(Ordering::Relaxed) as usize + count;
+        if blocks > MAX_BLOCKS as usize {
+            let bytes = |blocks: usize| blocks * self.blocks.shape().stride * 4;
+            return Err(MemoryError { asked: bytes(blocks), capacity: bytes(MAX_BLOCKS as usize) });
+        }
+        self.ensure_blocks(blocks)
+    }
+
     /// A block that belongs to the caller alone.
     fn take_block(&self) -> Result<u32, MemoryError> {
         // SAFETY: only blocks whose links were ensured are ever pushed.

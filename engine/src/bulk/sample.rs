@@ -26,15 +26,22 @@ const K: usize = 10;
 pub(super) const KEPT: usize = 32;
 
 /// How far the recall of a quarter may lie below the floor: three standard errors of 640 neighbors at 0.95.
-pub(super) const CHANCE: f64 = 0.03;
+const CHANCE: f64 = 0.03;
 
 /// What the searches of a sample found.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Found {
+pub(crate) struct Found {
     /// recall@10 of all points.
     pub(super) recall: f64,
     /// Of the quarter where it is least.
     pub(super) worst: f64,
+}
+
+impl Found {
+    /// Whether this is enough.
+    pub(crate) fn reaches(&self, floor: f64) -> bool {
+        self.recall >= floor && self.worst >= floor - CHANCE
+    }
 }
 
 impl Index {

@@ -17,7 +17,8 @@ use orthant_kernels::{IsaError, TileKernel};
 use orthant_quant::Executor;
 
 use crate::grid::{Codes, stride_of};
-use crate::near::{CHUNK, Near, Stage, met, near_rows};
+use crate::keys::{KeyLists, KeyTable};
+use crate::near::{CHUNK, Near, Stage, near_rows, places_of};
 use crate::parallel::{Spares, for_each_chunk_mut};
 use crate::prune::{PruneScratch, SLACK_UNIT, choose};
 use crate::reservoir::id_of;
@@ -87,11 +88,11 @@ impl Params {
     /// threads.
     pub fn peak_bytes(&self, rows: usize, dim: usize) -> usize {
         // The code and its norm; the row at each place, the place of each row; the own choices of a third of the rows.
-        let always = stride_of(dim) + 4 + 8 + (8 * self.own + 8) / 3;
+        let always = stride_of(dim) + 4 + 8 + (6 * self.own + 16) / 3;
         // Reservoirs and their locks; members of balls, or the neighbors that joins look at.
-        let met = 8 * self.reservoir + 3 + 4 * self.memberships.max(self.breadth);
+        let met = 6 * self.reservoir + 5 + 4 * self.memberships.max(self.breadth);
         // Edges, some of the way back, lists by place and by row.
-        let linked = 10 * (self.own + self.own / 3) + 8 + 2 * 4 * self.degree;
+        let linked = 8 * (self.own + self.own / 3) + 8 + 2 * 4 * self.degree;
         rows * (always + met.max(linked))
     }
 }
@@ -234,18 +235,17 @@ pub fn build(
     let thinned = params.of_scales();
     let sparse = sparse_scales(codes, slack, Stage { params: &thinned, ..stage });
     cancelled()?;
-    let mut near = near_rows(codes, params.reservoir, stage);
-    let places = near.places();
+    let Near { order, keys } = near_rows(codes, params.reservoir, stage);
+    let places = places_of(order.as_deref());
     let built = cancelled().and_then(|()| {
-        let own =
-            chosen(codes, std::mem::take(&mut near.keys), (&near, places.as_deref(), &sparse), slack, stage);
+        let own = chosen(codes, keys, (order.as_deref(), places.as_deref(), &sparse), slack, stage);
         drop(sparse);
         cancelled()?;
         let words = link(codes, &own, slack, stage);
         cancelled()?;
         Ok(words)
     });
-    let (Some(places), Some(order)) = (&places, &near.order) else {
+    let (Some(places), Some(order)) = (&places, &order) else {
         return Ok(Lists { degree: params.degree, words: built? });
     };
     *codes = codes.rearranged(places, executor);
@@ -263,77 +263,48 @@ pub fn build(
     Ok(Lists { degree, words })
 }
 
-/// What each row chose, row after row.
-struct Own {
-    starts: Vec<usize>,
-    keys: Vec<u64>,
-}
-
-impl Own {
-    fn of(&self, place: usize) -> &[u64] {
-        &self.keys[self.starts[place]..self.starts[place + 1]]
-    }
-}
-
-/// Each row's choice among what it met, and what it chose on sparse scales. `keys: [rows × reservoir]` by place.
+/// Each row's choice among what it met, and what it chose on sparse scales. `keys` are by place.
 fn chosen(
     codes: &Codes,
-    mut keys: Vec<u64>,
-    (near, places, sparse): (&Near, Option<&[u32]>, &[Sparse]),
+    mut keys: KeyTable,
+    (order, places, sparse): (Option<&[u32]>, Option<&[u32]>, &[Sparse]),
     slack: u64,
     stage: Stage<'_>,
-) -> Own {
+) -> KeyLists {
     let Stage { kernel, params, executor, control } = stage;
     let meter = control(Phase::Selection, codes.len());
-    let width = params.reservoir;
-    let mut chosen = vec![0u8; codes.len()];
     let spares = Spares::<(PruneScratch, Vec<u64>)>::new();
     // Each row's choice takes the place of what it met.
-    let mut rows: Vec<(&mut [u64], &mut [u8])> =
-        keys.chunks_mut(width * CHUNK).zip(chosen.chunks_mut(CHUNK)).collect();
-    for_each_chunk_mut(executor, &mut rows, 1, |chunk, rows| {
+    for_each_chunk_mut(executor, &mut keys.parts_mut(CHUNK), 1, |chunk, parts| {
+        let [part] = parts else { return };
         if !meter.goes_on() {
             return;
         }
         spares.with(|(scratch, all)| {
-            for (keys, chosen) in rows.iter_mut() {
-                for (at, (keys, chosen)) in keys.chunks_exact_mut(width).zip(chosen.iter_mut()).enumerate() {
-                    let row = near.row_at((chunk * CHUNK + at) as u32);
-                    all.clear();
-                    all.extend_from_slice(met(keys));
-                    let taken = choose(codes, kernel, all, params.own, slack, scratch);
-                    all.truncate(taken);
-                    for key in sparse.iter().flat_map(|scale| scale.of(row)) {
-                        let id = id_of(*key);
-                        let place = places.map_or(id, |places| places[id as usize]);
-                        all.push(key >> 32 << 32 | u64::from(place));
-                    }
-                    all.sort_unstable();
-                    all.dedup();
-                    all.truncate(keys.len());
-                    keys[..all.len()].copy_from_slice(all);
-                    *chosen = all.len() as u8;
+            for at in 0..part.rows() {
+                let place = (chunk * CHUNK + at) as u32;
+                let row = order.map_or(place, |order| order[place as usize]);
+                part.read(at, all);
+                let taken = choose(codes, kernel, all, params.own, slack, scratch);
+                all.truncate(taken);
+                for key in sparse.iter().flat_map(|scale| scale.of(row)) {
+                    let id = id_of(key);
+                    let place = places.map_or(id, |places| places[id as usize]);
+                    all.push(key >> 32 << 32 | u64::from(place));
                 }
-                meter.add(chosen.len());
+                all.sort_unstable();
+                all.dedup();
+                all.truncate(part.width());
+                part.write(at, all);
             }
+            meter.add(part.rows());
         });
     });
-    drop(rows);
-    let mut starts = Vec::with_capacity(codes.len() + 1);
-    let mut end = 0;
-    starts.push(0);
-    for (place, &chosen) in chosen.iter().enumerate() {
-        keys.copy_within(place * width..place * width + usize::from(chosen), end);
-        end += usize::from(chosen);
-        starts.push(end);
-    }
-    keys.truncate(end);
-    keys.shrink_to_fit();
-    Own { starts, keys }
+    keys.compact()
 }
 
 /// Lists of those that a row chose and those that chose it, `[rows × degree]` by place, naming places.
-fn link(codes: &Codes, own: &Own, slack: u64, stage: Stage<'_>) -> Vec<u32> {
+fn link(codes: &Codes, own: &KeyLists, slack: u64, stage: Stage<'_>) -> Vec<u32> {
     let Stage { kernel, params, executor, control } = stage;
     let (count, degree) = (codes.len(), params.degree);
     let meter = control(Phase::Linking, count);
@@ -354,7 +325,7 @@ fn link(codes: &Codes, own: &Own, slack: u64, stage: Stage<'_>) -> Vec<u32> {
                 for (at, list) in lists.chunks_exact_mut(degree).enumerate() {
                     let place = first + chunk * CHUNK + at;
                     candidates.clear();
-                    candidates.extend_from_slice(own.of(place));
+                    candidates.extend(own.of(place));
                     candidates.extend_from_slice(reverse.to(place));
                     candidates.sort_unstable();
                     candidates.dedup();

@@ -3,6 +3,7 @@
 mod build;
 mod grid;
 mod join;
+mod keys;
 mod leaf;
 mod near;
 mod nearest;

@@ -13,11 +13,12 @@ use orthant_quant::Executor;
 use crate::build::{Meter, Params, Phase};
 use crate::grid::Codes;
 use crate::join::{self, JoinScratch};
+use crate::keys::{KeyTable, Packing};
 use crate::leaf::{self, LeafScratch};
 use crate::parallel::{Spares, for_each_chunk_mut};
 use crate::partition::{AssignScratch, Balls, Cut, Leaders, descend};
 use crate::random::mix;
-use crate::reservoir::{NOTHING, Reservoirs, id_of};
+use crate::reservoir::{Reservoirs, id_of};
 
 /// Rows per task where work is per row.
 pub(crate) const CHUNK: usize = 256;
@@ -35,8 +36,8 @@ pub(crate) struct Stage<'a> {
 pub(crate) struct Near {
     /// The row at each place; `None`: each at its own.
     pub(crate) order: Option<Vec<u32>>,
-    /// `[rows × width]` by place, naming places.
-    pub(crate) keys: Vec<u64>,
+    /// By place, naming places.
+    pub(crate) keys: KeyTable,
 }
 
 impl Near {
@@ -47,16 +48,16 @@ impl Near {
 
     /// The place of each row.
     pub(crate) fn places(&self) -> Option<Vec<u32>> {
-        let order = self.order.as_ref()?;
-        let mut places = vec![0; order.len()];
-        (0..).zip(order).for_each(|(place, &row)| places[row as usize] = place);
-        Some(places)
+        places_of(self.order.as_deref())
     }
 }
 
-/// The part of a reservoir that is filled.
-pub(crate) fn met(keys: &[u64]) -> &[u64] {
-    &keys[..keys.partition_point(|&key| key != NOTHING)]
+/// The place of each row, given the row at each place.
+pub(crate) fn places_of(order: Option<&[u32]>) -> Option<Vec<u32>> {
+    let order = order?;
+    let mut places = vec![0; order.len()];
+    (0..).zip(order).for_each(|(place, &row)| places[row as usize] = place);
+    Some(places)
 }
 
 /// The reservoirs of all rows of `codes`, which are put in their order. Incomplete when cancelled.
@@ -65,9 +66,10 @@ pub(crate) fn near_rows(codes: &mut Codes, width: usize, stage: Stage<'_>) -> Ne
     if let Some(order) = &order {
         *codes = codes.rearranged(order, stage.executor);
     }
-    let mut keys = vec![NOTHING; codes.len() * width];
+    let packing = Packing::of_codes(codes.len(), codes.dim());
+    let mut keys = KeyTable::new(packing, codes.len(), width);
     if width > 0 {
-        compare_leaves(codes, &balls, memberships, &mut keys, width, stage);
+        compare_leaves(codes, &balls, memberships, &mut keys, stage);
         drop(balls);
         for _ in 0..stage.params.joins {
             // Where one leaf holds all rows, each has met every other.
@@ -79,16 +81,9 @@ pub(crate) fn near_rows(codes: &mut Codes, width: usize, stage: Stage<'_>) -> Ne
     Near { order, keys }
 }
 
-fn compare_leaves(
-    codes: &Codes,
-    balls: &Balls,
-    memberships: usize,
-    keys: &mut [u64],
-    width: usize,
-    stage: Stage<'_>,
-) {
+fn compare_leaves(codes: &Codes, balls: &Balls, memberships: usize, keys: &mut KeyTable, stage: Stage<'_>) {
     let Stage { kernel, params, executor, control } = stage;
-    let reservoirs = Reservoirs::over(keys, width);
+    let reservoirs = Reservoirs::over(keys);
     let meter = control(Phase::Distances, (0..balls.len()).map(|ball| balls.members(ball).len()).sum());
     let spares = Spares::<(AssignScratch, LeafScratch)>::new();
     executor.run(balls.len(), &|ball| {
@@ -108,18 +103,18 @@ fn compare_leaves(
     });
 }
 
-fn join_groups(codes: &Codes, keys: &mut [u64], width: usize, stage: Stage<'_>) {
+fn join_groups(codes: &Codes, keys: &mut KeyTable, width: usize, stage: Stage<'_>) {
     let Stage { kernel, params, executor, control } = stage;
     let (count, breadth) = (codes.len(), params.breadth.clamp(1, width));
     let mut known = vec![u32::MAX; count * breadth];
     for_each_chunk_mut(executor, &mut known, CHUNK * breadth, |chunk, known| {
         for (at, known) in known.chunks_exact_mut(breadth).enumerate() {
-            let near = met(&keys[(chunk * CHUNK + at) * width..][..width]);
-            known.iter_mut().zip(near).for_each(|(known, &key)| *known = id_of(key));
+            let near = keys.row(chunk * CHUNK + at);
+            known.iter_mut().zip(near).for_each(|(known, key)| *known = id_of(key));
         }
     });
     let meter = control(Phase::Joining, count);
-    let reservoirs = Reservoirs::over(keys, width);
+    let reservoirs = Reservoirs::over(keys);
     let spares = Spares::<JoinScratch>::new();
     executor.run(count.div_ceil(CHUNK), &|chunk| {
         if meter.goes_on() {

@@ -6,9 +6,9 @@ use orthant_kernels::{IsaError, TileKernel};
 use orthant_quant::Executor;
 
 use crate::grid::Codes;
-use crate::near::met;
+use crate::keys::{KeyTable, Packing};
 use crate::parallel::Spares;
-use crate::reservoir::{NOTHING, OfferScratch, Reservoirs, id_of};
+use crate::reservoir::{OfferScratch, Reservoirs, id_of};
 
 /// Rows per task: packed they fit the second-level cache, and their distances to hundreds of points too.
 const CHUNK: usize = 1024;
@@ -38,9 +38,9 @@ pub fn nearest(
 ) -> Result<Vec<Vec<u32>>, IsaError> {
     assert_eq!(codes.dim(), points.dim(), "rows and points have one dimension");
     let kernel = TileKernel::new(codes.dim())?;
-    let mut keys = vec![NOTHING; points.len() * count];
+    let mut keys = KeyTable::new(Packing::of_codes(codes.len(), codes.dim()), points.len(), count);
     if count > 0 {
-        let reservoirs = Reservoirs::over(&mut keys, count);
+        let reservoirs = Reservoirs::over(&mut keys);
         let spares = Spares::<Scratch>::new();
         executor.run(codes.len().div_ceil(CHUNK), &|chunk| {
             spares.with(|scratch| {
@@ -69,5 +69,5 @@ pub fn nearest(
             });
         });
     }
-    Ok(keys.chunks(count.max(1)).map(|keys| met(keys).iter().map(|&key| id_of(key)).collect()).collect())
+    Ok((0..points.len()).map(|point| keys.row(point).map(id_of).collect()).collect())
 }

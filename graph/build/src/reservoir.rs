@@ -2,14 +2,16 @@
 //!
 //! * **R1** A reservoir is sorted, holds no row twice, and ends in [`NOTHING`] while it is not full.
 //! * **R2** What it holds in the end is the nearest of all that was offered, in whatever order and in however many
-//!   parts: keys order by (distance, id) and are never equal for two rows.
+//!   parts: keys order by (distance, id), distances rounded as their table rounds them, and are never equal for two rows.
 //!
-//! Cost: `8 · width + 3` bytes per row; an offer costs a scan of the distances and, where some are near enough, one
+//! Cost: `6 · width + 5` bytes per row; an offer costs a scan of the distances and, where some are near enough, one
 //! merge.
 
 use std::sync::{Mutex, PoisonError};
 
 use orthant_kernels::TileKernel;
+
+use crate::keys::{KeyPart, KeyTable};
 
 /// A place without a row. Greater than every key.
 pub(crate) const NOTHING: u64 = u64::MAX;
@@ -40,8 +42,7 @@ const PER_LOCK: usize = 8;
 
 /// One reservoir per row.
 pub(crate) struct Reservoirs<'a> {
-    width: usize,
-    groups: Vec<Mutex<&'a mut [u64]>>,
+    groups: Vec<Mutex<KeyPart<'a>>>,
 }
 
 /// What offers reuse.
@@ -49,13 +50,14 @@ pub(crate) struct Reservoirs<'a> {
 pub(crate) struct OfferScratch {
     places: Vec<u32>,
     near: Vec<u64>,
+    known: Vec<u64>,
     merged: Vec<u64>,
 }
 
 impl<'a> Reservoirs<'a> {
-    /// Over `keys: [rows × width]`, which are [`NOTHING`] at first.
-    pub(crate) fn over(keys: &'a mut [u64], width: usize) -> Self {
-        Self { width, groups: keys.chunks_mut(width.max(1) * PER_LOCK).map(Mutex::new).collect() }
+    /// Over the rows of a table.
+    pub(crate) fn over(keys: &'a mut KeyTable) -> Self {
+        Self { groups: keys.parts_mut(PER_LOCK).into_iter().map(Mutex::new).collect() }
     }
 
     /// Offers the reservoir `row` the rows `ids`, which lie at `distances`. `except` is passed over.
@@ -71,10 +73,10 @@ impl<'a> Reservoirs<'a> {
         // No invariant lasts across a panic here but R1, which holds at every step.
         let (group, at) = (row as usize / PER_LOCK, row as usize % PER_LOCK);
         let mut group = self.groups[group].lock().unwrap_or_else(PoisonError::into_inner);
-        let place = &mut group[at * self.width..][..self.width];
-        let Some(&last) = place.last() else { return };
-        let mut bound = if last == NOTHING { i32::MAX } else { distance_of(last) };
-        let OfferScratch { places, near, merged } = scratch;
+        let (width, packing) = (group.width(), group.packing());
+        let last = group.last(at);
+        let mut bound = if last == NOTHING { i32::MAX } else { packing.last_of(distance_of(last)) };
+        let OfferScratch { places, near, known, merged } = scratch;
         places.resize(GLANCE, 0);
         near.clear();
         for (ids, distances) in ids.chunks(GLANCE).zip(distances.chunks(GLANCE)) {
@@ -82,36 +84,41 @@ impl<'a> Reservoirs<'a> {
             for &at in &places[..found] {
                 let (id, distance) = (ids[at as usize], distances[at as usize]);
                 if except != Some(id) {
-                    near.push(key(distance, id));
+                    near.push(key(packing.round(distance), id));
                 }
             }
-            if near.len() > 2 * place.len() {
-                near.select_nth_unstable(place.len() - 1);
-                near.truncate(place.len());
-                bound = bound.min(distance_of(near[place.len() - 1]));
+            if near.len() > 2 * width {
+                near.select_nth_unstable(width - 1);
+                near.truncate(width);
+                bound = bound.min(packing.last_of(distance_of(near[width - 1])));
             }
         }
         if near.is_empty() {
             return;
         }
-        if near.len() > place.len() {
-            near.select_nth_unstable(place.len() - 1);
-            near.truncate(place.len());
+        if near.len() > width {
+            near.select_nth_unstable(width - 1);
+            near.truncate(width);
         }
         near.sort_unstable();
-        merge(place, near, merged);
+        group.read(at, known);
+        merge(known, near, width, merged);
+        group.write(at, merged);
     }
 }
 
-/// Merges `near` (sorted) into `place`; what is in both counts once.
-fn merge(place: &mut [u64], near: &[u64], merged: &mut Vec<u64>) {
+/// The least `width` of `known` and `near`, both sorted; what is in both counts once.
+fn merge(known: &[u64], near: &[u64], width: usize, merged: &mut Vec<u64>) {
     merged.clear();
     let (mut old, mut new) = (0, 0);
-    while merged.len() < place.len() {
-        let (a, b) = (place[old], near.get(new).copied().unwrap_or(NOTHING));
-        merged.push(a.min(b));
+    while merged.len() < width {
+        let (a, b) = (known.get(old).copied().unwrap_or(NOTHING), near.get(new).copied().unwrap_or(NOTHING));
+        let least = a.min(b);
+        if least == NOTHING {
+            break;
+        }
+        merged.push(least);
         old += usize::from(a <= b);
         new += usize::from(b <= a);
     }
-    place.copy_from_slice(merged);
 }

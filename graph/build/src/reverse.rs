@@ -17,11 +17,15 @@ pub(crate) struct Reverse {
 
 impl Reverse {
     /// Of the edges that `edges(row)` names by keys, for each of `rows`, into `range`.
-    pub(crate) fn of<'a>(range: Range<usize>, rows: usize, edges: impl Fn(usize) -> &'a [u64]) -> Self {
+    pub(crate) fn of<E: Iterator<Item = u64>>(
+        range: Range<usize>,
+        rows: usize,
+        edges: impl Fn(usize) -> E,
+    ) -> Self {
         let mut starts = vec![0; range.len() + 1];
         let inside = |id: u32| range.contains(&(id as usize)).then(|| id as usize - range.start);
         for row in 0..rows {
-            for place in edges(row).iter().filter_map(|&edge| inside(id_of(edge))) {
+            for place in edges(row).filter_map(|edge| inside(id_of(edge))) {
                 starts[place + 1] += 1;
             }
         }
@@ -31,7 +35,7 @@ impl Reverse {
         let mut next = starts.clone();
         let mut sources = vec![0; starts[range.len()] as usize];
         for row in 0..rows {
-            for &edge in edges(row) {
+            for edge in edges(row) {
                 if let Some(place) = inside(id_of(edge)) {
                     sources[next[place] as usize] = key(distance_of(edge), row as u32);
                     next[place] += 1;

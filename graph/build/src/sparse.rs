@@ -10,15 +10,16 @@
 //!
 //! * **A1** Scale 0 has all rows; a row is on scale s + 1 by its own draw, if it is on scale s.
 //!
-//! Cost: a third more than scale 0 alone; `8 · own + 8` bytes per row on a scale are kept.
+//! Cost: a third more than scale 0 alone; six bytes per choice and 16 per row on a scale are kept.
 
 use crate::build::Phase;
 use crate::grid::Codes;
-use crate::near::{CHUNK, Stage, met, near_rows};
+use crate::keys::{KeyLists, KeyTable, Packing};
+use crate::near::{CHUNK, Stage, near_rows};
 use crate::parallel::{Spares, for_each_chunk_mut};
 use crate::prune::{PruneScratch, choose};
 use crate::random::mix;
-use crate::reservoir::{NOTHING, id_of};
+use crate::reservoir::id_of;
 
 /// One in so many rows is on the next scale: the sum over all scales is then a third of the first.
 const THINNING: u64 = 4;
@@ -33,17 +34,16 @@ pub(crate) struct Sparse {
     ids: Vec<u32>,
     /// Where each of them stands.
     places: Option<Vec<u32>>,
-    own: usize,
-    /// `[ids.len() × own]` by place, naming rows.
-    keys: Vec<u64>,
+    /// By place, naming rows.
+    keys: KeyLists,
 }
 
 impl Sparse {
     /// What a row chose, nearest first; nothing for a row that is not on the scale.
-    pub(crate) fn of(&self, row: u32) -> &[u64] {
-        let Ok(at) = self.ids.binary_search(&row) else { return &[] };
-        let place = self.places.as_ref().map_or(at, |places| places[at] as usize);
-        met(&self.keys[place * self.own..][..self.own])
+    pub(crate) fn of(&self, row: u32) -> impl Iterator<Item = u64> {
+        let at = self.ids.binary_search(&row).ok();
+        let place = at.map(|at| self.places.as_ref().map_or(at, |places| places[at] as usize));
+        place.into_iter().flat_map(|place| self.keys.of(place))
     }
 }
 
@@ -57,37 +57,41 @@ pub(crate) fn sparse_scales(codes: &Codes, slack: u64, stage: Stage<'_>) -> Vec<
         if ids.len() < 2 {
             break;
         }
-        scales.push(chosen(codes.subset(&ids), ids.clone(), slack, stage));
+        let packing = Packing::of_codes(codes.len(), codes.dim());
+        scales.push(chosen(codes.subset(&ids), ids.clone(), packing, slack, stage));
     }
     scales
 }
 
-fn chosen(mut codes: Codes, ids: Vec<u32>, slack: u64, stage: Stage<'_>) -> Sparse {
+/// What rows of a scale choose; `packing` is that of all rows.
+fn chosen(mut codes: Codes, ids: Vec<u32>, packing: Packing, slack: u64, stage: Stage<'_>) -> Sparse {
     let Stage { kernel, params, executor, control } = stage;
     let (width, own) = (params.reservoir, params.own);
-    let mut near = near_rows(&mut codes, width, stage);
-    let mut keys = vec![NOTHING; ids.len() * own];
-    let met_keys = std::mem::take(&mut near.keys);
+    let near = near_rows(&mut codes, width, stage);
+    let mut keys = KeyTable::new(packing, ids.len(), own);
     let meter = control(Phase::Selection, ids.len());
-    let spares = Spares::<(PruneScratch, Vec<u64>)>::new();
-    for_each_chunk_mut(executor, &mut keys, CHUNK * own.max(1), |chunk, keys| {
+    let spares = Spares::<(PruneScratch, Vec<u64>, Vec<u64>)>::new();
+    for_each_chunk_mut(executor, &mut keys.parts_mut(CHUNK), 1, |chunk, parts| {
         if !meter.goes_on() {
             return;
         }
-        spares.with(|(scratch, candidates)| {
-            for (at, keys) in keys.chunks_exact_mut(own).enumerate() {
+        let [part] = parts else { return };
+        spares.with(|(scratch, all, candidates)| {
+            for at in 0..part.rows() {
+                near.keys.read(chunk * CHUNK + at, all);
                 candidates.clear();
-                let all = met(&met_keys[(chunk * CHUNK + at) * width..][..width]);
                 let (nearest, rest) = all.split_at(all.len().min(width.div_ceil(NEAR_PART)));
                 candidates.extend_from_slice(nearest);
                 candidates.extend(rest.iter().skip(NEAR_PART - 1).step_by(NEAR_PART));
                 let taken = choose(&codes, kernel, candidates, own, slack, scratch);
-                for (to, &key) in keys.iter_mut().zip(&candidates[..taken]) {
-                    *to = key >> 32 << 32 | u64::from(ids[near.row_at(id_of(key)) as usize]);
-                }
+                candidates.truncate(taken);
+                candidates.iter_mut().for_each(|key| {
+                    *key = *key >> 32 << 32 | u64::from(ids[near.row_at(id_of(*key)) as usize]);
+                });
+                part.write(at, candidates);
             }
         });
-        meter.add(keys.len() / own);
+        meter.add(part.rows());
     });
-    Sparse { places: near.places(), ids, own, keys }
+    Sparse { places: near.places(), ids, keys: keys.compact() }
 }
