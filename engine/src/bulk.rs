@@ -234,6 +234,10 @@ impl orthant_build::Watch for Passed<'_> {
             orthant_build::Phase::Selection => BulkPhase::Selection,
             _ => BulkPhase::Linking,
         };
+        if done == 0 {
+            // What steps before freed lies between what they left.
+            orthant_storage::trim_heap();
+        }
         self.0.progress(phase, done, total);
     }
 
@@ -369,6 +373,7 @@ impl Index {
         let truth = nearest(&codes, &Codes::encode(&grid, sample_rows, &threads), kept, &threads)
             .map_err(InsertError::from)?;
         drop(codes);
+        orthant_storage::trim_heap();
         watch.progress(BulkPhase::Graph, 0, 1);
         let graph_options =
             MemoryOptions { expected_bytes: Some(count * config.m0() * 4), ..self.memory.clone() };

@@ -391,7 +391,7 @@ impl Index {
     pub(crate) fn append_from<E: Send>(
         &self,
         count: usize,
-        read: &mut dyn FnMut(usize, &mut [f32]) -> Result<(), E>,
+        read: &mut impl FnMut(usize, &mut [f32]) -> Result<(), E>,
     ) -> Result<Vec<RowId>, FillError<E>> {
         if count == 0 {
             return Ok(Vec::new());

@@ -21,3 +21,9 @@ pub use layout::RowLayout;
 pub use pages::{MemoryBudget, MemoryOptions, PageKind, PageReport, Region, RegionError};
 pub use sharded::{Hit, Shard, ShardedArena};
 pub use soa::{ColumnId, Columns, ColumnsBuilder, RowClaim};
+
+/// Gives pages of the heap that nothing uses back to the system, on Linux with glibc, which keeps what is freed below what is
+/// not. Worth its few milliseconds between steps that allocate and free much.
+pub fn trim_heap() {
+    os::trim_heap();
+}

@@ -7,7 +7,7 @@
 //! * **T1** Keys come out as [`Packing::round`] makes them, whatever the order of writes.
 //! * **T2** A row of keys is filled from the front; the rest is [`NOTHING`].
 
-use crate::reservoir::{NOTHING, distance_of, id_of, key};
+use crate::reservoir::{NOTHING, id_of};
 
 /// Bits of a packed key.
 const BITS: u32 = 48;
@@ -50,18 +50,14 @@ impl Packing {
 
     #[inline(always)]
     fn pack(self, full: u64) -> u64 {
-        if full == NOTHING {
-            return EMPTY;
-        }
-        (distance_of(full) as u64 >> self.shift) << self.id_bits | u64::from(id_of(full))
+        let packed = (full >> 32 >> self.shift) << self.id_bits | u64::from(id_of(full));
+        if full == NOTHING { EMPTY } else { packed }
     }
 
     #[inline(always)]
     fn unpack(self, packed: u64) -> u64 {
-        if packed == EMPTY {
-            return NOTHING;
-        }
-        key(((packed >> self.id_bits) as i32) << self.shift, (packed & ((1 << self.id_bits) - 1)) as u32)
+        let full = packed >> self.id_bits << self.shift << 32 | packed & ((1 << self.id_bits) - 1);
+        if packed == EMPTY { NOTHING } else { full }
     }
 }
 
@@ -165,6 +161,24 @@ impl KeyPart<'_> {
         out.extend(all.take_while(|&key| key != NOTHING));
     }
 
+    /// Puts all places of a row in `out`, those without a key last.
+    pub(crate) fn read_all(&self, row: usize, out: &mut Vec<u64>) {
+        let places = row * self.width..(row + 1) * self.width;
+        out.resize(self.width, NOTHING);
+        let all = unpacked(&self.low[places.clone()], &self.high[places], self.packing);
+        out.iter_mut().zip(all).for_each(|(out, key)| *out = key);
+    }
+
+    /// Replaces the keys of a row by as many others as it has places.
+    pub(crate) fn write_all(&mut self, row: usize, keys: &[u64]) {
+        let places = row * self.width..(row + 1) * self.width;
+        let (low, high) = (&mut self.low[places.clone()], &mut self.high[places]);
+        for ((low, high), &key) in low.iter_mut().zip(high).zip(keys) {
+            let packed = self.packing.pack(key);
+            (*low, *high) = (packed as u32, (packed >> 32) as u16);
+        }
+    }
+
     /// Replaces the keys of a row by at most `width` others.
     pub(crate) fn write(&mut self, row: usize, keys: &[u64]) {
         let places = row * self.width..(row + 1) * self.width;
@@ -197,6 +211,7 @@ impl KeyLists {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reservoir::key;
 
     #[test]
     fn keys_come_out_as_they_went_in() {

@@ -101,23 +101,19 @@ impl<'a> Reservoirs<'a> {
             near.truncate(width);
         }
         near.sort_unstable();
-        group.read(at, known);
-        merge(known, near, width, merged);
-        group.write(at, merged);
+        group.read_all(at, known);
+        merge(known, near, merged);
+        group.write_all(at, merged);
     }
 }
 
-/// The least `width` of `known` and `near`, both sorted; what is in both counts once.
-fn merge(known: &[u64], near: &[u64], width: usize, merged: &mut Vec<u64>) {
+/// As many as `known` has places, the least of it and `near`, both sorted; what is in both counts once.
+fn merge(known: &[u64], near: &[u64], merged: &mut Vec<u64>) {
     merged.clear();
     let (mut old, mut new) = (0, 0);
-    while merged.len() < width {
-        let (a, b) = (known.get(old).copied().unwrap_or(NOTHING), near.get(new).copied().unwrap_or(NOTHING));
-        let least = a.min(b);
-        if least == NOTHING {
-            break;
-        }
-        merged.push(least);
+    while merged.len() < known.len() {
+        let (a, b) = (known[old], near.get(new).copied().unwrap_or(NOTHING));
+        merged.push(a.min(b));
         old += usize::from(a <= b);
         new += usize::from(b <= a);
     }

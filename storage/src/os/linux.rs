@@ -26,6 +26,15 @@ pub(crate) fn page_size() -> usize {
     usize::try_from(bytes).unwrap_or(4096)
 }
 
+/// Gives pages that nothing on the heap uses back to the system, where the allocator is one that keeps them.
+pub(crate) fn trim_heap() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: `malloc_trim` has no preconditions, and touches no memory that is in use.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// Bytes that this process may use at most: physical memory, or the limit of its control group
 /// where that is smaller.
 pub(crate) fn memory_limit() -> usize {
