@@ -7,8 +7,9 @@
 //! * **B1** When an index has blocks, the payload of every published list is what [`Blocks::fill`] makes of the rows that
 //!   the list names, lane by lane in the order of the list, bit for bit, whatever was inserted or removed before.
 //!   (A code is a function of the two rows alone, and rows never change while a list names them.)
-//! * **B2** Searches begin at the nearest of a few hundred sampled rows, coded as edges from the origin. One that was removed
-//!   or replaced since is passed over; where all near ones were, a search begins at the graph's entry point.
+//! * **B2** Searches begin at the nearest of a thousand sampled rows, in groups, of which the nearest two are looked at; rows and
+//!   the middles of groups are coded as edges from the origin. One that was removed
+//!   or replaced since is passed over; where few near ones are left, a search begins where the graph's upper levels lead, too.
 //!
 //! Cost per row at d dimensions and b bits: (1 + 4·b)·d + 260 bytes, rounded up to 64. Replacing a list encodes the edges that are new in it.
 
@@ -19,16 +20,27 @@ use std::cell::RefCell;
 
 use orthant_graph::{BLOCK_LANES, BlockScorer, Neighbor, NodeId};
 use orthant_kernels::{CodeKernel, IsaError, Metric};
-use orthant_quant::{EdgeCodes, EdgeConfig, EdgeError, EdgeQuery, Rotation, Sq8, Sq8Query};
+use orthant_quant::{
+    EdgeCodes, EdgeConfig, EdgeError, EdgeQuery, KMeansConfig, Rotation, Serial, Sq8, Sq8Query, kmeans,
+};
 
 pub(crate) use search::BlockScratch;
 pub(crate) use tuning::{BEAMS, Tuning};
 
-/// Rows that searches may begin at: eight scans. A first choice.
-const ENTRIES: usize = 256;
+/// Rows that searches may begin at, at most.
+const ENTRIES: usize = 1024;
+
+/// Groups that they are in, at most: as many as one scan compares.
+const GROUPS: usize = BLOCK_LANES;
+
+/// Groups that a search looks at.
+const OPENED: usize = 2;
+
+/// Passes over the rows for the middles of the groups, which need not be exact.
+const PASSES: usize = 4;
 
 /// Of those, how many a search begins at. A first choice.
-const STARTS: usize = 4;
+pub(crate) const STARTS: usize = 4;
 
 /// Seed of the rotation: any will do, and one that is fixed gives the same codes everywhere.
 const ROTATION_SEED: u64 = 0x0B10_C5ED;
@@ -49,7 +61,9 @@ pub(crate) struct Blocks {
     edges: EdgeCodes,
     own: Sq8,
     kernel: CodeKernel,
-    entries: Vec<Entries>,
+    /// The middles of the groups.
+    middles: Vec<u8>,
+    groups: Vec<Vec<Entries>>,
     /// Standard deviation of a squared distance by code, over the root of that distance.
     spread: f32,
     /// Mean squared distance of a row from its code.
@@ -115,7 +129,8 @@ impl Blocks {
             edges,
             own,
             kernel,
-            entries: Vec::new(),
+            middles: Vec::new(),
+            groups: Vec::new(),
             margin,
             spread,
             tuning: Tuning::default(),
@@ -148,14 +163,39 @@ impl Blocks {
     pub(crate) fn set_entries<'r>(&mut self, nodes: &[(NodeId, u32)], row: impl Fn(NodeId) -> &'r [f32]) {
         let step = nodes.len().div_ceil(ENTRIES).max(1);
         let chosen: Vec<(NodeId, u32)> = nodes.iter().copied().step_by(step).collect();
-        let origin = vec![0.0; self.edges.dim()];
-        let encode = |nodes: &[(NodeId, u32)]| {
-            let rows: Vec<Vec<f32>> = nodes.iter().map(|&(node, _)| self.turned(row(node))).collect();
+        let dim = self.edges.dim();
+        let rows: Vec<f32> = chosen.iter().flat_map(|&(node, _)| self.turned(row(node))).collect();
+        let row_of = |at: usize| &rows[at * dim..][..dim];
+        let encode = |rows: &[&[f32]]| {
             let mut codes = vec![0; self.edges.payload_bytes()];
-            self.edges.encode(&origin, &rows, &mut codes);
-            Entries { nodes: nodes.to_vec(), codes }
+            self.edges.encode(&vec![0.0; dim], rows, &mut codes);
+            codes
         };
-        self.entries = chosen.chunks(BLOCK_LANES).map(encode).collect();
+        let wanted = chosen.len().div_ceil(BLOCK_LANES).min(GROUPS);
+        let config = KMeansConfig { passes: PASSES, ..KMeansConfig::new(wanted, ROTATION_SEED) };
+        let middles = match kmeans(&rows, dim, chosen.len(), dim, &config, &Serial, &|| false) {
+            Ok(found) => found.centroids,
+            // No rows, or values without a distance: any will do.
+            Err(_) => (0..wanted).flat_map(|at| row_of(at).to_vec()).collect(),
+        };
+        let middles: Vec<&[f32]> = middles.chunks_exact(dim).collect();
+        let mut members = vec![Vec::new(); middles.len()];
+        for at in 0..chosen.len() {
+            let distance =
+                |middle: &[f32]| middle.iter().zip(row_of(at)).map(|(a, b)| (a - b) * (a - b)).sum::<f32>();
+            let nearest =
+                (0..middles.len()).min_by(|&a, &b| distance(middles[a]).total_cmp(&distance(middles[b])));
+            members[nearest.unwrap_or(0)].push(at);
+        }
+        let groups = members.iter().map(|members| {
+            let part = |part: &[usize]| Entries {
+                nodes: part.iter().map(|&at| chosen[at]).collect(),
+                codes: encode(&part.iter().map(|&at| row_of(at)).collect::<Vec<_>>()),
+            };
+            members.chunks(BLOCK_LANES).map(part).collect()
+        });
+        let (groups, middles) = (groups.collect(), encode(&middles));
+        (self.groups, self.middles) = (groups, middles);
     }
 
     fn turned(&self, row: &[f32]) -> Vec<f32> {
@@ -189,7 +229,15 @@ impl Blocks {
                 own[at..].copy_from_slice(&bias.to_ne_bytes());
             }
         }
-        self.edges.clear(edges);
+        match old {
+            Some((words, old)) => {
+                // Most edges stay where they are.
+                edges.copy_from_slice(&old[..edge_bytes]);
+                (named(ids).count()..named(words).count())
+                    .for_each(|lane| self.edges.clear_edge(lane, edges));
+            }
+            None => self.edges.clear(edges),
+        }
         TURNED.with_borrow_mut(|(from, to)| {
             from.resize(self.rotation.out_dim(), 0.0);
             to.resize(self.rotation.out_dim(), 0.0);
@@ -199,6 +247,9 @@ impl Blocks {
                     named(words).position(|other| other == id).map(|lane| (&old[..edge_bytes], lane))
                 });
                 if let Some((old, old_lane)) = before {
+                    if old_lane == lane {
+                        continue;
+                    }
                     self.edges.copy_edge(old, old_lane, edges, lane);
                     continue;
                 }
@@ -226,8 +277,21 @@ impl Blocks {
             _ => 0.0,
         };
         starts.clear();
+        if self.groups.is_empty() {
+            return;
+        }
         let mut estimates = [0.0; BLOCK_LANES];
-        for entries in &self.entries {
+        self.edges.estimate(&prepared.edges, origin, &self.middles, f32::INFINITY, &mut estimates);
+        let mut opened = [(f32::INFINITY, usize::MAX); OPENED];
+        for (group, &estimate) in estimates.iter().enumerate().take(self.groups.len()) {
+            let place = opened.partition_point(|&(other, _)| other <= estimate);
+            if place < OPENED {
+                opened[place..].rotate_right(1);
+                opened[place] = (estimate, group);
+            }
+        }
+        let groups = opened.iter().filter_map(|&(_, group)| self.groups.get(group));
+        for entries in groups.flatten() {
             let bound = if starts.len() < STARTS { f32::INFINITY } else { starts[STARTS - 1].distance };
             let mut near =
                 self.edges.estimate(&prepared.edges, origin, &entries.codes, bound, &mut estimates);

@@ -207,7 +207,7 @@ impl Searcher<'_> {
 /// What a thread reuses from search to search.
 #[derive(Default)]
 pub(crate) struct SearchScratch {
-    graph: Scratch,
+    pub(crate) graph: Scratch,
     pub(crate) query: Vec<f32>,
     coded: Sq8Query,
     pub(crate) block: BlockScratch,

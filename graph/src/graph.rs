@@ -7,9 +7,9 @@
 
 use crossbeam_epoch::Guard;
 
-use crate::config::{GraphConfig, MAX_LEVEL};
+use crate::config::{GraphConfig, MAX_LEVEL, MAX_M0};
 use crate::entry::{Entry, EntryPoint};
-use crate::lists::{ListRef, Lists, Power, PublishError, names, node_of};
+use crate::lists::{EMPTY, ListRef, Lists, Power, PublishError, names, node_of};
 use crate::memory::{GraphMemory, MemoryError};
 use crate::slots::{LINKED, PRESENT, SlotMemory, Slots};
 use crate::sync::{Arc, AtomicTable, AtomicU32, BlockShape, Ordering};
@@ -279,6 +279,11 @@ impl Graph {
     ) -> Result<(), PublishError> {
         debug_assert!(words.len() <= self.config.limit(level), "I3");
         if level == 0 {
+            let mut kept = [0; MAX_M0];
+            let words = match old.filter(|_| self.config.payload_bytes() > 0) {
+                Some(old) => keep_places(old.words(), words, &mut kept),
+                None => words,
+            };
             let fill = |ids: &[u32], old: Option<(&[u32], &[u8])>, payload: &mut [u8]| {
                 space.fill_payload(node, ids, old, payload);
             };
@@ -436,6 +441,30 @@ impl Graph {
         let word = unsafe { self.anchors.at(node as usize) };
         word.store(anchor.map_or(0, |anchor| anchor + 1), Ordering::Release);
     }
+}
+
+/// `words` in an order in which those that `old` has too are where they were, as far as there are places: what lies behind a list
+/// goes with the places, so what stays needs not be moved.
+fn keep_places<'w>(old: &[u32], words: &[u32], kept: &'w mut [u32; MAX_M0]) -> &'w [u32] {
+    let kept = &mut kept[..words.len()];
+    kept.fill(EMPTY);
+    let mut others = [EMPTY; MAX_M0];
+    let mut count = 0;
+    for &word in words {
+        let place = old.iter().position(|&other| node_of(other) == node_of(word));
+        match place.and_then(|place| kept.get_mut(place)) {
+            Some(place) => *place = word,
+            None => {
+                others[count] = word;
+                count += 1;
+            }
+        }
+    }
+    kept.iter_mut()
+        .filter(|place| **place == EMPTY)
+        .zip(&others[..count])
+        .for_each(|(place, &word)| *place = word);
+    kept
 }
 
 #[cfg(all(test, not(loom)))]

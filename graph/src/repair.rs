@@ -3,8 +3,7 @@
 //! * **H1** The removed neighbor's place goes to up to three of *its* neighbors, its heirs: the nearest to the list's
 //!   own node of those that the selection heuristic would take, each compared with the list as it then is. A heir that
 //!   lies behind a neighbor which is there already would lead nowhere new.
-//! * **H2** A list that is left with less than half of what it may hold, or less than all where lists are kept full, gets the
-//!   nearest of them in any case: otherwise
+//! * **H2** A list that is left with less than half of what it may hold gets the nearest of them in any case: otherwise
 //!   lists grow shorter with every turnover (by a fifth in 5, and recall with them).
 //! * **H3** Nothing else leaves the list, but for edges to other removed nodes where there is no room without.
 //!
@@ -97,7 +96,6 @@ impl Graph {
         guard: &Guard,
     ) -> Result<(), MemoryError> {
         let limit = self.config.limit(level);
-        let floor = if self.config.keep_pruned() { limit } else { limit / 2 };
         let Around { nodes, pairs, places, is_named, distances, order } = around;
         let count = nodes.len();
         order.clear();
@@ -183,7 +181,7 @@ impl Graph {
             }
             // A short list gets the nearest instead, wherever they lead (H2).
             for heir in order.iter().map(|&key| key as u32 as usize) {
-                if next.len() >= most.min(floor) {
+                if next.len() >= most.min(limit / 2) {
                     break;
                 }
                 if !is_named[heir] && self.slots.acquire(nodes[heir]) {

@@ -19,7 +19,7 @@ use crate::lists::{EMPTY, node_of};
 use crate::scratch::{Batch, Scratch};
 use crate::slots::Changes;
 use crate::visited::{Met, Visited};
-use crate::{Neighbor, NodeId, Scorer};
+use crate::{Neighbor, NodeId, Pin, Scorer};
 
 impl Graph {
     /// Walks from the entry point to the nearest node it can find on the levels above `level`, one
@@ -65,6 +65,13 @@ impl Graph {
             }
         }
         node
+    }
+
+    /// The node of level 0 that the upper levels lead to, one greedy step at a time; none for an empty graph. It may have been
+    /// removed already.
+    pub fn led_to<S: Scorer>(&self, scorer: &S, scratch: &mut Scratch, pin: &Pin) -> Option<NodeId> {
+        let entry = self.entry.load()?;
+        Some(self.descend((entry.node, entry.level), 0, scorer, &mut scratch.batch, &pin.0))
     }
 
     /// Fills `beam` with the `ef` nodes of `level` nearest to the scorer's point that a best-first

@@ -11,11 +11,11 @@ use std::ops::Range;
 
 use orthant_graph::{BlockSearch, BlockWalk, Graph, Neighbor, NodeId, Pin};
 
-use super::{BlockQuery, Blocks};
+use super::{BlockQuery, Blocks, STARTS};
 use crate::builder::Quantization;
 use crate::index::Index;
 use crate::search::{BatchRows, SearchError, SearchParams, SearchScratch};
-use crate::space::RowSpace;
+use crate::space::{Margin, RowSpace};
 
 /// Queries that a thread works on in turn. Of 2, 3, 4, 5, 6 and 8 the fastest on text-384, by little.
 pub(crate) const IN_TURN: usize = 3;
@@ -113,14 +113,18 @@ impl Index {
         pin: &Pin,
         scratch: &mut SearchScratch,
     ) {
-        let BlockScratch { query, starts, walk, ef, without: left_out, .. } = &mut scratch.block;
+        let SearchScratch { query: row, graph, block, .. } = scratch;
+        let BlockScratch { query, starts, walk, ef, without: left_out, .. } = block;
         *left_out = without;
         let is_there =
             |node, generation| self.graph.is_live(node) && self.graph.generation(node) == generation;
-        blocks.prepare(&scratch.query, query, starts, is_there);
-        if let (true, Some((node, _))) = (starts.is_empty(), self.graph.entry()) {
-            // Expanded first, whatever its distance.
-            starts.push(Neighbor { node, distance: f32::NEG_INFINITY });
+        blocks.prepare(row, query, starts, is_there);
+        if starts.len() < STARTS {
+            // What was sampled is gone for the most part. Expanded first, whatever their distances.
+            let led = self.graph.led_to(&self.space().from(row, Margin::NARROW_SEARCH), graph, pin);
+            let entry = self.graph.entry().map(|(node, _)| node);
+            let first = |node| Neighbor { node, distance: f32::NEG_INFINITY };
+            starts.extend(led.into_iter().chain(entry).map(first));
         }
         *ef = params.ef.max(params.k);
         self.graph.begin_walk(

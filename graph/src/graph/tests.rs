@@ -111,3 +111,15 @@ fn every_published_block_carries_its_payload() {
     check(&opened);
     assert!(opened.lists_are_home());
 }
+
+#[test]
+fn what_stays_in_a_list_stays_where_it_is() {
+    let anchored = crate::lists::ANCHORED | 3;
+    let keep = |old: &[u32], words: &[u32]| super::keep_places(old, words, &mut [0; super::MAX_M0]).to_vec();
+    assert_eq!(keep(&[7, 3, 9, 1], &[1, 5, anchored, 7]), [7, anchored, 5, 1]);
+    // What was behind the new end moves up.
+    assert_eq!(keep(&[7, 3, 9, 1], &[1, 9]), [1, 9]);
+    assert_eq!(keep(&[7, 3, 9, 1], &[1, 3]), [1, 3]);
+    assert_eq!(keep(&[7], &[8, 9, 7]), [7, 8, 9]);
+    assert_eq!(keep(&[7], &[]), [] as [u32; 0]);
+}
