@@ -298,7 +298,7 @@ impl Graph {
             if self.config.extend_candidates() {
                 self.extend_candidates(mine.node, level, &scorer, visited, batch, link, guard);
             }
-            let limit = self.config.own_limit(level);
+            let limit = self.config.own_limit(level, self.slots.generation(mine.node) > 0);
             let chosen = &mut link.chosen[level as usize];
             select(space, &link.candidates, limit, chosen, &mut link.pruned, batch);
             if self.config.keep_pruned() {
