@@ -11,18 +11,17 @@
 //! Cost: that of a bulk build of all rows, or about that of inserting the new ones (see `Graph::insert_batch`).
 
 use std::convert::Infallible;
-use std::ops::Range;
 use std::sync::atomic::Ordering;
 
 use orthant_graph::NodeId;
 use orthant_kernels::Metric;
-use orthant_pool::CancelToken;
 
 use crate::builder::Quantization;
 use crate::bulk::{BulkError, BulkOptions};
 use crate::ids::{Key, RowId};
 use crate::index::{FillError, Index, InsertError};
 use crate::space::RowSpace;
+use crate::speed::runner;
 
 /// Nodes per turn of a thread.
 const CHUNK: usize = 32;
@@ -85,23 +84,12 @@ impl Index {
         }
         let nodes: Vec<(NodeId, u8)> =
             rows.iter().map(|row| (row.node, self.levels.level(row.node))).collect();
-        // The threads are started before the graph is borrowed.
-        let alone = self.workers.threads == 1 && self.workers.cores.is_none();
-        let started = if alone { Ok(()) } else { self.pool().map(|_| ()) };
-        let pool = self.pool.get().filter(|_| !alone);
-        let run = |count: usize, work: &(dyn Fn(Range<usize>) + Sync)| match pool {
-            Some(pool) if count > CHUNK => {
-                // Nobody cancels it.
-                let _ = pool.for_each_chunk_until(count, CHUNK, &CancelToken::new(), |_, range| work(range));
-            }
-            _ => (0..count).step_by(CHUNK).for_each(|start| work(start..(start + CHUNK).min(count))),
-        };
+        let started = self.start_threads();
+        let run = runner(&self.pool, &self.workers, CHUNK);
         let has_zero_row = self.has_zero_row.load(Ordering::Acquire);
         let (kernels, stored, blocks) = (&self.kernels, &self.rows, self.blocks.as_ref());
         let space = RowSpace { kernels, rows: stored, has_zero_row, blocks };
-        let linked = started
-            .map_err(InsertError::from)
-            .and_then(|()| Ok(self.graph.insert_batch(&nodes, &space, &run, progress)?));
+        let linked = started.and_then(|()| Ok(self.graph.insert_batch(&nodes, &space, &run, progress)?));
         if linked.is_err() {
             rows.iter().filter(|&&row| !self.is_live(row)).for_each(|&row| self.give_up(row));
         }

@@ -187,7 +187,7 @@ impl Index {
             * (config.m0().next_multiple_of(16) * 4 + config.payload_bytes().next_multiple_of(64));
         let options = MemoryOptions { expected_bytes: Some(bytes), ..self.memory.clone() };
         let space = crate::space::RowSpace { blocks: Some(&blocks), ..space_of(&self.kernels, &self.rows) };
-        let run = runner(&self.pool, &self.workers);
+        let run = runner(&self.pool, &self.workers, CHUNK);
         let graph = self.graph.relisted(config, graph_memory(&options)?, lists, &space, &run)?;
         Ok(Some((graph, blocks)))
     }
@@ -210,21 +210,23 @@ impl Index {
     }
 
     /// Starts the threads, where there are to be several, before the graph is borrowed.
-    fn start_threads(&self) -> Result<(), InsertError> {
+    pub(crate) fn start_threads(&self) -> Result<(), InsertError> {
         if !self.workers.are_one() {
             self.pool()?;
         }
         Ok(())
     }
 
-    /// Lists of level 0 as they are, with what marks anchored edges.
+    /// Lists of level 0 as they are, with what marks anchored edges, of live nodes alone.
     fn present_lists(&self) -> Vec<u32> {
         let m0 = self.graph.config().m0();
         let mut lists = vec![u32::MAX; self.graph.node_bound() * m0];
         let pin = self.graph.pin();
         for (node, list) in lists.chunks_exact_mut(m0).enumerate() {
             if let Some((words, _)) = self.graph.read_block(node as NodeId, &pin) {
-                list.iter_mut().zip(words).for_each(|(place, &word)| *place = word);
+                // A list may name what was removed for a while.
+                let is_live = |&&word: &&u32| word != u32::MAX && self.graph.is_live(word & !(1 << 31));
+                list.iter_mut().zip(words.iter().filter(is_live)).for_each(|(place, &word)| *place = word);
             }
         }
         lists
@@ -238,7 +240,7 @@ impl Index {
     ) -> Result<(), InsertError> {
         let ef = self.graph.config().ef_construction();
         self.start_threads()?;
-        let run = runner(&self.pool, &self.workers);
+        let run = runner(&self.pool, &self.workers, CHUNK);
         let (space, rows) = (space_of(&self.kernels, &self.rows), &self.rows);
         trained.lists = match &coded {
             Some((coded, blocks)) => {
@@ -293,18 +295,19 @@ impl Index {
     }
 }
 
-/// Runs work on the threads of an index, which were started before if there are several.
-fn runner<'a>(
+/// Runs work on the threads of an index, `chunk` at a time; they were started before if there are several.
+pub(crate) fn runner<'a>(
     pool: &'a OnceLock<Pool>,
     workers: &Workers,
+    chunk: usize,
 ) -> impl Fn(usize, &(dyn Fn(Range<usize>) + Sync)) + 'a {
     let pool = pool.get().filter(|_| !workers.are_one());
     move |count, work| match pool {
         // Nobody cancels it.
-        Some(pool) => {
-            _ = pool.for_each_chunk_until(count, CHUNK, &CancelToken::new(), |_, range| work(range));
+        Some(pool) if count > chunk => {
+            _ = pool.for_each_chunk_until(count, chunk, &CancelToken::new(), |_, range| work(range));
         }
-        None => (0..count).step_by(CHUNK).for_each(|start| work(start..(start + CHUNK).min(count))),
+        _ => (0..count).step_by(chunk).for_each(|start| work(start..(start + chunk).min(count))),
     }
 }
 

@@ -1,5 +1,7 @@
 //! Bulk builds: the same index on any threads, as good as its report says, and whole for any rows.
 
+mod support;
+
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -7,17 +9,7 @@ use orthant_engine::{
     BelowFloor, BulkError, BulkOptions, BulkPhase, BulkReport, BulkWatch, FillError, Index, InsertError, Key,
     Metric, Quantization,
 };
-
-fn random(count: usize, seed: u64) -> Vec<f32> {
-    let mut state = seed | 1;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 40) as f32 / (1 << 24) as f32 - 0.5
-    };
-    (0..count).map(|_| next()).collect()
-}
+use support::{bytes, random};
 
 type Built = Result<(Index, BulkReport), BulkError<Infallible>>;
 
@@ -28,13 +20,6 @@ fn build(rows: &[f32], dim: usize, metric: Metric, threads: usize, options: Bulk
     };
     let builder = Index::builder(dim, metric).m(8).threads(threads);
     builder.build_bulk_from(rows.len() / dim, read, &options, &())
-}
-
-fn bytes(index: &Index) -> Vec<u8> {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("index");
-    index.save(&path).unwrap();
-    std::fs::read(path).unwrap()
 }
 
 #[test]

@@ -1,28 +1,13 @@
 //! Rows that come many at once: the same index on any threads, whole, and found.
 
+mod support;
+
 use orthant_engine::{Index, Key, Metric, Quantization};
 use proptest::prelude::*;
-
-fn random(count: usize, seed: u64) -> Vec<f32> {
-    let mut state = seed | 1;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 40) as f32 / (1 << 24) as f32 - 0.5
-    };
-    (0..count).map(|_| next()).collect()
-}
+use support::{bytes, random};
 
 fn empty(dim: usize, metric: Metric, threads: usize) -> Index {
     Index::builder(dim, metric).m(8).ef_construction(60).threads(threads).build().unwrap()
-}
-
-fn bytes(index: &Index) -> Vec<u8> {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("index");
-    index.save(&path).unwrap();
-    std::fs::read(path).unwrap()
 }
 
 fn recall(index: &Index, queries: &[f32], ef: usize) -> f64 {
@@ -95,6 +80,13 @@ fn places_of_removed_rows_and_given_keys() {
     for key in &keys[..300] {
         assert!(index.remove(key));
     }
+    // A place comes back once no reader, of any test beside this one, can stand on it.
+    let came_back = |_: &usize| {
+        let row = index.insert(Key::from("spare"), &rows[..6]).unwrap();
+        std::thread::yield_now();
+        index.remove(&Key::from("spare")) && row.generation > 0
+    };
+    assert_eq!((0..1_000_000).filter(came_back).take(8).count(), 8, "places come back");
     let ids = index.extend(&rows[2000 * 6..], Some(&keys[2000..])).unwrap();
     assert_eq!((ids.len(), index.len()), (500, 2200));
     assert!(ids.iter().any(|row| row.generation > 0), "places were used again");

@@ -105,7 +105,8 @@ impl GraphConfig {
     }
 
     /// Whether lists are kept full: a new node chooses as many neighbors as a list holds, not half as many, and what
-    /// the selection heuristic leaves free goes to the nearest candidates that it turned down, in the list of a new node and in one that is pruned because an edge more does not fit. Off by default: the edges it adds are the least useful
+    /// the selection heuristic leaves free goes to the nearest candidates that it turned down, in the list of a new node and in
+    /// one that is pruned because an edge more does not fit. Off by default: the edges it adds are the least useful
     /// ones, and each costs a distance per visit. On where lists are blocks, which are looked at whole.
     pub fn with_keep_pruned(mut self, keep_pruned: bool) -> Self {
         self.keep_pruned = keep_pruned;

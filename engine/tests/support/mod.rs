@@ -1,4 +1,4 @@
-//! Generated vectors for the tests.
+//! Generated vectors for the tests, and the bytes of an index.
 #![allow(dead_code)] // each test file uses some of it
 
 /// Marsaglia's xorshift64 (2003).
@@ -27,4 +27,18 @@ pub(crate) fn clustered(count: usize, dim: usize, seed: u64) -> Vec<f32> {
         }
     }
     rows
+}
+
+/// `count` numbers of -0.5 to 0.5.
+pub(crate) fn random(count: usize, seed: u64) -> Vec<f32> {
+    let mut state = seed | 1;
+    (0..count).map(|_| uniform(&mut state) - 0.5).collect()
+}
+
+/// The file that an index is saved as.
+pub(crate) fn bytes(index: &orthant_engine::Index) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("index");
+    index.save(&path).unwrap();
+    std::fs::read(path).unwrap()
 }
