@@ -12,13 +12,14 @@
 //!
 //! Cost: beside the index, a byte per dimension and about 550 bytes per row until the lists are there.
 
+mod kept;
 mod memory;
 mod sample;
 mod spill;
 
 use std::path::PathBuf;
 
-use orthant_build::{BuildError as ListsError, Codes, Grid, Lists, Params, Rows, build, nearest};
+use orthant_build::{BuildError as ListsError, Codes, Grid, Lists, Params, Rows, build, build_kept, nearest};
 use orthant_graph::{Graph, LevelLists, NodeId};
 use orthant_kernels::Metric;
 use orthant_pool::{CancelToken, PoolError};
@@ -31,6 +32,8 @@ use crate::ids::RowId;
 use crate::index::{FillError, Index, InsertError};
 use crate::memory::graph_memory;
 
+use kept::Folder;
+pub use kept::Resume;
 pub use memory::BulkMemory;
 use sample::Found;
 
@@ -124,16 +127,26 @@ pub struct BulkOptions {
     /// `max_memory`; it takes `4 · dim` bytes per row, and its name is removed at once where the system lets it. `None`:
     /// rows stay in memory.
     pub rows_file: Option<PathBuf>,
+    /// Where finished steps are kept, so that a build that is stopped or killed goes on from them when it is started
+    /// again. `None`: nothing is kept, and it starts anew.
+    pub resume: Option<Resume>,
 }
 
 impl Default for BulkOptions {
     fn default() -> Self {
-        Self { floor: 0.95, ef: 64, below: BelowFloor::Insert, max_memory: None, rows_file: None }
+        Self {
+            floor: 0.95,
+            ef: 64,
+            below: BelowFloor::Insert,
+            max_memory: None,
+            rows_file: None,
+            resume: None,
+        }
     }
 }
 
 /// What a bulk build did.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 #[non_exhaustive]
 pub struct BulkReport {
     /// recall@10 of the sample; none where nothing was built in bulk.
@@ -144,6 +157,12 @@ pub struct BulkReport {
     pub on_disk: bool,
     /// Whether the rows were linked one by one in the end.
     pub inserted: bool,
+    /// Steps that were found where [`BulkOptions::resume`] says, and used.
+    pub resumed: usize,
+    /// Files that were found there and passed over: damaged, or of other rows or another build.
+    pub passed_over: usize,
+    /// Steps that were to be kept and could not be written.
+    pub unwritten: usize,
 }
 
 /// Why there is no index. Nothing is kept.
@@ -291,8 +310,7 @@ impl IndexBuilder {
             read(row, out).map_err(|source| FillError::Read { row, source })?;
             Ok(index.check_row(row, out)?)
         };
-        let mut report =
-            BulkReport { recall: None, worst: None, on_disk: rows_file.is_some(), inserted: false };
+        let mut report = BulkReport { on_disk: rows_file.is_some(), ..BulkReport::default() };
         match rows_file {
             Some(path) => index.rows = index.spill(count, &mut next, path)?,
             None => {
@@ -305,7 +323,9 @@ impl IndexBuilder {
         }
         watch.progress(BulkPhase::Reading, count, count);
         if count > 0 && matches!(index.metric, Metric::L2 | Metric::Cosine) {
-            let (empty, found) = index.link_in_bulk(options.ef, watch)?;
+            let folder = options.resume.as_ref().map(Folder::new);
+            let (empty, found) = index.link_in_bulk(options.ef, watch, folder.as_ref())?;
+            folder.iter().for_each(|folder| folder.tell(&mut report));
             let Found { recall, worst } = found;
             (report.recall, report.worst) = (Some(recall), Some(worst));
             if !found.reaches(options.floor) {
@@ -338,6 +358,7 @@ impl Index {
         &mut self,
         ef: usize,
         watch: &dyn BulkWatch,
+        folder: Option<&Folder>,
     ) -> Result<(Graph, Found), BulkError<E>> {
         let count = self.rows.len();
         let config = *self.graph.config();
@@ -350,14 +371,19 @@ impl Index {
         watch.progress(BulkPhase::Coding, count, count);
 
         let params = Params { seed: self.seed, ..Params::new(config.m0()) };
-        let lists = build(&mut codes, &params, &threads, &Passed(watch))?;
+        let passed = Passed(watch);
+        let make = |level, codes: &mut Codes, params: &Params| match folder {
+            Some(folder) => build_kept(codes, params, &threads, &passed, &folder.of_level(level)),
+            None => build(codes, params, &threads, &passed),
+        };
+        let lists = make(0, &mut codes, &params)?;
         let levels: Vec<u8> = (0..count as NodeId).map(|node| self.levels.level(node)).collect();
         let mut upper: Vec<LevelLists> = Vec::new();
         let params = Params { degree: config.m(), ..params };
         for level in 1..=levels.iter().copied().max().unwrap_or(0) {
             let nodes = (0..count as NodeId).filter(|&node| levels[node as usize] >= level);
             let nodes: Vec<NodeId> = nodes.collect();
-            let mut words = build(&mut codes.subset(&nodes), &params, &threads, &Passed(watch))?.into_words();
+            let mut words = make(level, &mut codes.subset(&nodes), &params)?.into_words();
             words
                 .iter_mut()
                 .filter(|word| **word != Lists::EMPTY)

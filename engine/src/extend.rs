@@ -110,7 +110,7 @@ impl Index {
     fn link_all_anew(&mut self) -> bool {
         let options = BulkOptions::default();
         // Whatever fails, there is another way.
-        let made: Result<_, BulkError<Infallible>> = self.link_in_bulk(options.ef, &());
+        let made: Result<_, BulkError<Infallible>> = self.link_in_bulk(options.ef, &(), None);
         let Ok((old, found)) = made else { return false };
         let is_good = found.reaches(options.floor);
         if !is_good {

@@ -33,7 +33,7 @@ mod train;
 mod words;
 
 pub use builder::{BuildError, IndexBuilder, MAX_DIM, Quantization, UnknownQuantization};
-pub use bulk::{BelowFloor, BulkError, BulkMemory, BulkOptions, BulkPhase, BulkReport, BulkWatch};
+pub use bulk::{BelowFloor, BulkError, BulkMemory, BulkOptions, BulkPhase, BulkReport, BulkWatch, Resume};
 pub use flat::{FlatRows, exact};
 pub use gate::{Choice, Trial};
 pub use ids::{Key, KeyRef, RowId};

@@ -136,6 +136,12 @@ pub(crate) struct GraphArgs {
     /// system keeps in memory, which it takes back at need, come on top: it is no limit for a container
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub(crate) max_memory: Option<usize>,
+    /// Bulk, to a file: keep no finished steps beside it, and look for none. Otherwise steps that took at least 50 times as
+    /// long as writing them lie in INDEX.building until the index is saved, up to about 600 bytes per vector, and a build that was
+    /// killed goes on from there when it is started again with the same vectors and flags; steps that are damaged or of another
+    /// build are passed over
+    #[arg(long)]
+    pub(crate) no_resume: bool,
     /// Say where the time of a bulk build went, on standard error
     #[arg(long)]
     pub(crate) profile: bool,
@@ -204,7 +210,8 @@ pub(crate) struct DemoArgs {
   orthant build --data base.fvecs --metric ip --quantization sq8 --json -o base.orthant
 
 The index is written beside its final place and renamed once it is whole; on any failure a file
-that was already there stays as it was.")]
+that was already there stays as it was. A bulk build that is killed goes on where it was when it is
+started again (see --no-resume); the index is the same.")]
 pub(crate) struct BuildArgs {
     /// Vectors: .npy .fbin .u8bin .i8bin .ibin .fvecs .bvecs .ivecs
     #[arg(long, short, value_name = "FILE")]

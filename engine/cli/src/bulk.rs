@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use orthant_engine::{BulkError, BulkOptions, BulkPhase, BulkWatch, Index, IndexBuilder};
+use orthant_engine::{BulkError, BulkOptions, BulkPhase, BulkWatch, Index, IndexBuilder, Resume};
 
 use crate::args::GraphArgs;
-use crate::output;
+use crate::output::{self, plural};
 use crate::progress::Progress;
 
 /// Builds an index in bulk. Returns the seconds it took as well.
@@ -27,6 +27,7 @@ pub(crate) fn build<E: std::error::Error + Send + Sync + 'static>(
         floor: graph.floor,
         max_memory: graph.max_memory,
         rows_file: output.map(rows_file),
+        resume: output.filter(|_| !graph.no_resume).map(resume),
         ..BulkOptions::default()
     };
     let built = builder.build_bulk_from(count, read, &options, &watch);
@@ -44,6 +45,21 @@ pub(crate) fn build<E: std::error::Error + Send + Sync + 'static>(
             None => "the metric is not built in bulk".to_owned(),
         };
         let _ = writeln!(to, "rows were inserted one by one: {why}");
+    }
+    if let Some(Resume { folder, .. }) = &options.resume {
+        let folder = folder.display();
+        if report.resumed > 0 {
+            let steps = plural(report.resumed, "step", "steps");
+            let _ = writeln!(to, "went on from {steps} kept in {folder}");
+        }
+        if report.passed_over > 0 {
+            let files = plural(report.passed_over, "file", "files");
+            let _ = writeln!(to, "{files} in {folder} passed over: damaged, or of another build");
+        }
+        if report.unwritten > 0 {
+            let steps = plural(report.unwritten, "step", "steps");
+            let _ = writeln!(to, "{steps} could not be kept in {folder}");
+        }
     }
     if report.on_disk {
         let _ = writeln!(to, "rows were kept in a file: memory has no room for them");
@@ -71,6 +87,13 @@ fn rows_file(output: &Path) -> PathBuf {
     let mut name = output.as_os_str().to_owned();
     name.push(format!(".{}.rows", std::process::id()));
     name.into()
+}
+
+/// Where steps of an index that is to stand at `output` are kept.
+pub(crate) fn resume(output: &Path) -> Resume {
+    let mut name = output.as_os_str().to_owned();
+    name.push(".building");
+    Resume::new(name)
 }
 
 /// An error with sizes that people read.

@@ -41,7 +41,7 @@ fn kill_and_restart(rows: usize, dim: usize, kills: usize) {
         }
     };
     let mut state = 0x9E37_79B9_7F4A_7C15u64;
-    let mut cut_short = 0;
+    let (mut cut_short, mut with_steps) = (0, 0);
     for _ in 0..kills {
         state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
         let point = (state >> 40) as f64 / (1u64 << 24) as f64;
@@ -50,12 +50,14 @@ fn kill_and_restart(rows: usize, dim: usize, kills: usize) {
         child.kill().unwrap();
         child.wait().unwrap();
         cut_short += usize::from(!whole(&path));
+        let steps = folder.file("killed.orthant.building");
+        with_steps += usize::from(steps.exists());
         // Started again, it comes to the same end, whatever was left lying.
         assert!(build("killed.orthant", 2).status().unwrap().success());
-        assert!(whole(&path));
+        assert!(whole(&path) && !steps.exists());
         fs::remove_file(&path).unwrap();
     }
-    println!("{cut_short} of {kills} builds ended before there was a file");
+    println!("{cut_short} of {kills} builds ended before there was a file; {with_steps} had kept steps");
 }
 
 /// Few and small by default; `ORTHANT_KILLS=20 ORTHANT_KILLED_ROWS=100000` before `cargo test --release` makes it long.
@@ -65,6 +67,28 @@ fn a_killed_build_leaves_nothing_or_all_and_can_be_started_again() {
         std::env::var(name).map_or(default, |count| count.parse().expect("a count in the environment"))
     };
     kill_and_restart(asked("ORTHANT_KILLED_ROWS", 4000), 16, asked("ORTHANT_KILLS", 4));
+}
+
+#[test]
+fn steps_lie_beside_the_index_until_it_is_there() {
+    let folder = Folder::new();
+    folder.write_fbin("base.fbin", 16, &noise(8, 6000 * 16));
+    let line = |more: &str| format!("build --data base.fbin --metric l2 --method bulk --floor 0 {more}");
+    folder.orthant(&line("-o free.orthant --no-resume")).ok();
+    let steps = folder.file("tight.orthant.building");
+    fs::create_dir(&steps).unwrap();
+    fs::write(steps.join("level-0-balls.step"), "not a step").unwrap();
+    let ran = folder.orthant(&line("-o tight.orthant"));
+    assert!(ran.stderr.contains("1 file in") && ran.stderr.contains("passed over"), "{}", ran.stderr);
+    ran.ok();
+    assert_eq!(folder.names(), ["base.fbin", "free.orthant", "tight.orthant"], "steps are gone");
+    let [free, tight] = ["free.orthant", "tight.orthant"].map(|name| fs::read(folder.file(name)).unwrap());
+    assert!(free == tight);
+    // Nothing is looked at where that is asked for.
+    fs::create_dir(&steps).unwrap();
+    fs::write(steps.join("level-0-balls.step"), "not a step").unwrap();
+    let ran = folder.orthant(&line("-o tight.orthant --no-resume"));
+    assert!(!ran.stderr.contains("passed over") && steps.exists(), "{}", ran.stderr);
 }
 
 #[test]

@@ -17,8 +17,9 @@ use orthant_kernels::{IsaError, TileKernel};
 use orthant_quant::Executor;
 
 use crate::grid::{Codes, stride_of};
-use crate::keys::{KeyLists, KeyTable};
-use crate::near::{CHUNK, Near, Stage, near_rows, places_of};
+use crate::keep::{self, Keep, Kept, Step, elements, name_of};
+use crate::keys::{KeyLists, KeyTable, Packing};
+use crate::near::{CHUNK, Stage, near_rows, places_of};
 use crate::parallel::{Spares, for_each_chunk_mut};
 use crate::prune::{PruneScratch, SLACK_UNIT, choose};
 use crate::reservoir::id_of;
@@ -223,33 +224,59 @@ pub fn build(
     executor: &dyn Executor,
     watch: &dyn Watch,
 ) -> Result<Lists, BuildError> {
+    lists(codes, params, executor, watch, Kept(None))
+}
+
+/// As [`build`], going on from the steps that `keep` kept of the same build, and having it keep others. The lists are the same.
+///
+/// Builds of so few rows that they fit into one leaf keep nothing. The lists are kept last; what went before them is
+/// forgotten as soon as it is not needed.
+///
+/// # Errors
+/// As `build`; steps that are kept stay so.
+/// # Panics
+/// As `build`.
+pub fn build_kept(
+    codes: &mut Codes,
+    params: &Params,
+    executor: &dyn Executor,
+    watch: &dyn Watch,
+    keep: &dyn Keep,
+) -> Result<Lists, BuildError> {
+    let is_small = codes.len() <= params.leaf;
+    let kept = Kept((!is_small).then(|| (keep, name_of(codes, params, executor))));
+    lists(codes, params, executor, watch, kept)
+}
+
+fn lists(
+    codes: &mut Codes,
+    params: &Params,
+    executor: &dyn Executor,
+    watch: &dyn Watch,
+    kept: Kept<'_>,
+) -> Result<Lists, BuildError> {
     assert!(params.leaf > 1 && params.memberships > 0, "leaves of two rows and more");
     assert!((1..=127).contains(&params.reservoir), "reservoirs of 1 to 127 rows");
+    let (rows, degree) = (codes.len(), params.degree);
+    if let Some(words) = kept.find(Step::Lists, |parts| list_words(parts, rows, degree)) {
+        return Ok(Lists { degree, words });
+    }
     let kernel = TileKernel::new(codes.dim())?;
-    let is_cancelled = AtomicBool::new(false);
-    let control = |phase, total| Meter::new(phase, total, watch, &is_cancelled);
-    let stage = Stage { kernel: &kernel, params, executor, control: &control };
-    let cancelled = || if is_cancelled.load(Ordering::Relaxed) { Err(BuildError::Cancelled) } else { Ok(()) };
-
+    let stopped = AtomicBool::new(false);
+    let control = |phase, total| Meter::new(phase, total, watch, &stopped);
+    let stage = Stage { kernel: &kernel, params, executor, control: &control, stopped: &stopped };
     let slack = (params.slack.max(1.0) * SLACK_UNIT as f32) as u64;
     let thinned = params.of_scales();
-    let sparse = sparse_scales(codes, slack, Stage { params: &thinned, ..stage });
-    cancelled()?;
-    let Near { order, keys } = near_rows(codes, params.reservoir, stage);
-    let places = places_of(order.as_deref());
-    let built = cancelled().and_then(|()| {
-        let own = chosen(codes, keys, (order.as_deref(), places.as_deref(), &sparse), slack, stage);
-        drop(sparse);
-        cancelled()?;
+    let stages = (stage, Stage { params: &thinned, ..stage });
+    let mut order = None;
+    let built = choices(codes, &mut order, slack, stages, kept).and_then(|own| {
         let words = link(codes, &own, slack, stage);
-        cancelled()?;
-        Ok(words)
+        if stage.is_cancelled() { Err(BuildError::Cancelled) } else { Ok(words) }
     });
-    let (Some(places), Some(order)) = (&places, &order) else {
-        return Ok(Lists { degree: params.degree, words: built? });
-    };
-    *codes = codes.rearranged(places, executor);
-    let (by_place, degree) = (built?, params.degree);
+    let Some(order) = order else { return Ok(Lists { degree, words: built? }) };
+    let places = places_of(&order);
+    *codes = codes.rearranged(&places, executor);
+    let by_place = built?;
     let mut words = vec![Lists::EMPTY; by_place.len()];
     for_each_chunk_mut(executor, &mut words, CHUNK * degree.max(1), |chunk, lists| {
         for (at, list) in lists.chunks_exact_mut(degree).enumerate() {
@@ -260,7 +287,59 @@ pub fn build(
             }
         }
     });
+    if kept.offer(Step::Lists, &[bytemuck::cast_slice(&words)]) {
+        kept.forget(Step::before_own(params.scales).chain([Step::Own]));
+    }
     Ok(Lists { degree, words })
+}
+
+/// Lists as they were kept.
+fn list_words(parts: &[&[u8]], rows: usize, degree: usize) -> Option<Vec<u32>> {
+    let &[words] = parts else { return None };
+    let words: Vec<u32> = elements(words)?;
+    let is_row = |&word: &u32| word == Lists::EMPTY || (word as usize) < rows;
+    (words.len() == rows * degree && words.iter().all(is_row)).then_some(words)
+}
+
+/// What all rows chose, by place. Sets the order in which codes are from then on. `on_scales` is how scales above 0 go.
+fn choices(
+    codes: &mut Codes,
+    order: &mut Option<Vec<u32>>,
+    slack: u64,
+    (stage, on_scales): (Stage<'_>, Stage<'_>),
+    kept: Kept<'_>,
+) -> Result<KeyLists, BuildError> {
+    let rows = codes.len();
+    let packing = Packing::of_codes(rows, codes.dim());
+    let found = kept.find(Step::Own, |parts| {
+        let &[order, starts, low, high] = parts else { return None };
+        let own = KeyLists::of_parts(packing, (rows, rows), [starts, low, high])?;
+        Some((keep::order(order, rows)?, own))
+    });
+    if let Some((found, own)) = found {
+        *codes = codes.rearranged(&found, stage.executor);
+        *order = Some(found);
+        return Ok(own);
+    }
+    let cancelled = || if stage.is_cancelled() { Err(BuildError::Cancelled) } else { Ok(()) };
+    let sparse = sparse_scales(codes, slack, on_scales, kept);
+    cancelled()?;
+    let near = near_rows(codes, stage.params.reservoir, stage, kept);
+    let order = {
+        *order = near.order;
+        order.as_deref()
+    };
+    cancelled()?;
+    let places = order.map(places_of);
+    let own = chosen(codes, near.keys, (order, places.as_deref(), &sparse), slack, stage);
+    cancelled()?;
+    if let Some(order) = order {
+        let [starts, low, high] = own.parts();
+        if kept.offer(Step::Own, &[bytemuck::cast_slice(order), starts, low, high]) {
+            kept.forget(Step::before_own(stage.params.scales));
+        }
+    }
+    Ok(own)
 }
 
 /// Each row's choice among what it met, and what it chose on sparse scales. `keys` are by place.
@@ -271,7 +350,7 @@ fn chosen(
     slack: u64,
     stage: Stage<'_>,
 ) -> KeyLists {
-    let Stage { kernel, params, executor, control } = stage;
+    let Stage { kernel, params, executor, control, .. } = stage;
     let meter = control(Phase::Selection, codes.len());
     let spares = Spares::<(PruneScratch, Vec<u64>)>::new();
     // Each row's choice takes the place of what it met.
@@ -305,7 +384,7 @@ fn chosen(
 
 /// Lists of those that a row chose and those that chose it, `[rows × degree]` by place, naming places.
 fn link(codes: &Codes, own: &KeyLists, slack: u64, stage: Stage<'_>) -> Vec<u32> {
-    let Stage { kernel, params, executor, control } = stage;
+    let Stage { kernel, params, executor, control, .. } = stage;
     let (count, degree) = (codes.len(), params.degree);
     let meter = control(Phase::Linking, count);
     let mut words = vec![Lists::EMPTY; count * degree];

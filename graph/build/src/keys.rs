@@ -7,6 +7,7 @@
 //! * **T1** Keys come out as [`Packing::round`] makes them, whatever the order of writes.
 //! * **T2** A row of keys is filled from the front; the rest is [`NOTHING`].
 
+use crate::keep::{elements, starts};
 use crate::reservoir::{NOTHING, id_of};
 
 /// Bits of a packed key.
@@ -76,6 +77,24 @@ impl KeyTable {
         Self { packing, rows, width, low: vec![u32::MAX; rows * width], high: vec![u16::MAX; rows * width] }
     }
 
+    /// The table whose [`parts`](Self::parts) these are, if they are of one such.
+    pub(crate) fn of_parts(
+        packing: Packing,
+        rows: usize,
+        width: usize,
+        [low, high]: [&[u8]; 2],
+    ) -> Option<Self> {
+        let table = Self { packing, rows, width, low: elements(low)?, high: elements(high)? };
+        let places = rows * width;
+        let is_sound = table.low.len() == places && table.high.len() == places;
+        (is_sound && are_rows(&table.low, &table.high, packing, rows)).then_some(table)
+    }
+
+    /// All of it as bytes.
+    pub(crate) fn parts(&self) -> [&[u8]; 2] {
+        [bytemuck::cast_slice(&self.low), bytemuck::cast_slice(&self.high)]
+    }
+
     /// Puts the keys of a row in `out`.
     pub(crate) fn read(&self, row: usize, out: &mut Vec<u64>) {
         out.clear();
@@ -122,6 +141,11 @@ impl KeyTable {
 #[inline(always)]
 fn unpacked<'a>(low: &'a [u32], high: &'a [u16], packing: Packing) -> impl Iterator<Item = u64> + 'a {
     low.iter().zip(high).map(move |(&low, &high)| packing.unpack(u64::from(high) << 32 | u64::from(low)))
+}
+
+/// Whether all keys name one of `rows` rows.
+fn are_rows(low: &[u32], high: &[u16], packing: Packing, rows: usize) -> bool {
+    unpacked(low, high, packing).all(|key| key == NOTHING || (id_of(key) as usize) < rows)
 }
 
 /// Some rows of a table.
@@ -200,6 +224,23 @@ pub(crate) struct KeyLists {
 }
 
 impl KeyLists {
+    /// The lists whose [`parts`](Self::parts) these are, if they are those of `lists` lists that name `rows` rows.
+    pub(crate) fn of_parts(
+        packing: Packing,
+        (lists, rows): (usize, usize),
+        [from, low, high]: [&[u8]; 3],
+    ) -> Option<Self> {
+        let (low, high): (Vec<u32>, Vec<u16>) = (elements(low)?, elements(high)?);
+        let is_sound = low.len() == high.len() && are_rows(&low, &high, packing, rows);
+        is_sound.then_some(Self { packing, starts: starts(from, lists, low.len())?, low, high })
+    }
+
+    /// All of it as bytes.
+    pub(crate) fn parts(&self) -> [&[u8]; 3] {
+        let Self { starts, low, high, .. } = self;
+        [bytemuck::cast_slice(starts), bytemuck::cast_slice(low), bytemuck::cast_slice(high)]
+    }
+
     /// The keys of a row.
     #[inline]
     pub(crate) fn of(&self, row: usize) -> impl Iterator<Item = u64> {

@@ -3,6 +3,7 @@
 mod build;
 mod grid;
 mod join;
+mod keep;
 mod keys;
 mod leaf;
 mod near;
@@ -15,6 +16,7 @@ mod reservoir;
 mod reverse;
 mod sparse;
 
-pub use build::{BuildError, Lists, Params, Phase, Watch, build};
+pub use build::{BuildError, Lists, Params, Phase, Watch, build, build_kept};
 pub use grid::{Codes, Grid, Rows};
+pub use keep::{Keep, Step};
 pub use nearest::nearest;

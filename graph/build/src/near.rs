@@ -7,12 +7,15 @@
 //!
 //! Cost: the codes are copied once.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use orthant_kernels::TileKernel;
 use orthant_quant::Executor;
 
 use crate::build::{Meter, Params, Phase};
 use crate::grid::Codes;
 use crate::join::{self, JoinScratch};
+use crate::keep::{self, Kept, Step};
 use crate::keys::{KeyTable, Packing};
 use crate::leaf::{self, LeafScratch};
 use crate::parallel::{Spares, for_each_chunk_mut};
@@ -30,6 +33,14 @@ pub(crate) struct Stage<'a> {
     pub(crate) params: &'a Params,
     pub(crate) executor: &'a dyn Executor,
     pub(crate) control: &'a dyn Fn(Phase, usize) -> Meter<'a>,
+    pub(crate) stopped: &'a AtomicBool,
+}
+
+impl Stage<'_> {
+    /// Whether what was done last may be a part of what it should be.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
+    }
 }
 
 /// The nearest rows that each row met.
@@ -45,66 +56,131 @@ impl Near {
     pub(crate) fn row_at(&self, place: u32) -> u32 {
         self.order.as_ref().map_or(place, |order| order[place as usize])
     }
-
-    /// The place of each row.
-    pub(crate) fn places(&self) -> Option<Vec<u32>> {
-        places_of(self.order.as_deref())
-    }
 }
 
 /// The place of each row, given the row at each place.
-pub(crate) fn places_of(order: Option<&[u32]>) -> Option<Vec<u32>> {
-    let order = order?;
+pub(crate) fn places_of(order: &[u32]) -> Vec<u32> {
     let mut places = vec![0; order.len()];
     (0..).zip(order).for_each(|(place, &row)| places[row as usize] = place);
-    Some(places)
+    places
 }
 
 /// The reservoirs of all rows of `codes`, which are put in their order. Incomplete when cancelled.
-pub(crate) fn near_rows(codes: &mut Codes, width: usize, stage: Stage<'_>) -> Near {
-    let Top { balls, memberships, order } = top_balls(codes, stage);
+pub(crate) fn near_rows(codes: &mut Codes, width: usize, stage: Stage<'_>, kept: Kept<'_>) -> Near {
+    let rows = codes.len();
+    let Top { balls, memberships, order } = top_balls(codes, stage, kept);
     if let Some(order) = &order {
         *codes = codes.rearranged(order, stage.executor);
     }
-    let packing = Packing::of_codes(codes.len(), codes.dim());
-    let mut keys = KeyTable::new(packing, codes.len(), width);
+    let packing = Packing::of_codes(rows, codes.dim());
+    let found = kept.find(Step::Near, |parts| Met::of_parts(balls.len(), (packing, rows, width), parts));
+    let mut met = found.unwrap_or_else(|| Met {
+        compared: vec![0; balls.len()],
+        joined: 0,
+        keys: KeyTable::new(packing, rows, width),
+    });
     if width > 0 {
-        compare_leaves(codes, &balls, memberships, &mut keys, stage);
+        compare_leaves(codes, &balls, memberships, &mut met, stage, kept);
         drop(balls);
-        for _ in 0..stage.params.joins {
-            // Where one leaf holds all rows, each has met every other.
-            if order.is_some() {
-                join_groups(codes, &mut keys, width, stage);
+        // Where one leaf holds all rows, each has met every other.
+        let joins = if order.is_some() { stage.params.joins as u64 } else { 0 };
+        while met.joined < joins && !stage.is_cancelled() {
+            join_groups(codes, &mut met.keys, width, stage);
+            met.joined += 1;
+            if !stage.is_cancelled() {
+                met.offer(kept);
             }
         }
     }
-    Near { order, keys }
+    Near { order, keys: met.keys }
 }
 
-fn compare_leaves(codes: &Codes, balls: &Balls, memberships: usize, keys: &mut KeyTable, stage: Stage<'_>) {
-    let Stage { kernel, params, executor, control } = stage;
-    let reservoirs = Reservoirs::over(keys);
+/// Reservoirs, and what has been offered to them.
+struct Met {
+    /// By ball, whether its leaves are compared.
+    compared: Vec<u8>,
+    /// Rounds of joins that are done, once all balls are.
+    joined: u64,
+    keys: KeyTable,
+}
+
+impl Met {
+    fn of_parts(
+        balls: usize,
+        (packing, rows, width): (Packing, usize, usize),
+        parts: &[&[u8]],
+    ) -> Option<Self> {
+        let &[compared, joined, low, high] = parts else { return None };
+        let keys = KeyTable::of_parts(packing, rows, width, [low, high])?;
+        let joined = u64::from_ne_bytes(joined.try_into().ok()?);
+        (compared.len() == balls).then(|| Self { compared: compared.to_vec(), joined, keys })
+    }
+
+    /// Keeps it, if that is worth it.
+    fn offer(&self, kept: Kept<'_>) {
+        let [low, high] = self.keys.parts();
+        kept.offer(Step::Near, &[&self.compared, &self.joined.to_ne_bytes(), low, high]);
+    }
+
+    fn bytes(&self) -> usize {
+        self.keys.parts().iter().map(|part| part.len()).sum()
+    }
+}
+
+/// Compares the leaves of all balls that are not compared yet. Where it is worth it, threads stop between balls until what
+/// they have is kept; reservoirs take no harm from a ball that is compared again (R2).
+fn compare_leaves(
+    codes: &Codes,
+    balls: &Balls,
+    memberships: usize,
+    met: &mut Met,
+    stage: Stage<'_>,
+    kept: Kept<'_>,
+) {
+    let Stage { kernel, params, executor, control, .. } = stage;
     let meter = control(Phase::Distances, (0..balls.len()).map(|ball| balls.members(ball).len()).sum());
     let spares = Spares::<(AssignScratch, LeafScratch)>::new();
-    executor.run(balls.len(), &|ball| {
-        if !meter.goes_on() {
+    let bytes = met.bytes();
+    let known = (0..balls.len()).filter(|&ball| met.compared[ball] != 0);
+    meter.add(known.map(|ball| balls.members(ball).len()).sum());
+    loop {
+        let left: Vec<usize> = (0..balls.len()).filter(|&ball| met.compared[ball] == 0).collect();
+        if left.is_empty() || !meter.goes_on() {
             return;
         }
-        spares.with(|(assign, scratch)| {
-            let members = balls.members(ball);
-            let mut leaf = |members: &[u32]| {
-                leaf::compare(codes, kernel, members, &reservoirs, scratch);
-                meter.goes_on()
-            };
-            let name = mix(params.seed ^ mix(ball as u64 + 3));
-            descend(codes, kernel, members, (memberships, name), params, assign, &mut leaf);
+        let (pauses, reservoirs) = (AtomicBool::new(false), Reservoirs::over(&mut met.keys));
+        let is_done: Vec<AtomicBool> = left.iter().map(|_| AtomicBool::new(false)).collect();
+        executor.run(left.len(), &|at| {
+            if pauses.load(Ordering::Relaxed) || !meter.goes_on() {
+                return;
+            }
+            let members = balls.members(left[at]);
+            spares.with(|(assign, scratch)| {
+                let mut leaf = |members: &[u32]| {
+                    leaf::compare(codes, kernel, members, &reservoirs, scratch);
+                    meter.goes_on()
+                };
+                let name = mix(params.seed ^ mix(left[at] as u64 + 3));
+                descend(codes, kernel, members, (memberships, name), params, assign, &mut leaf);
+            });
             meter.add(members.len());
+            is_done[at].store(true, Ordering::Relaxed);
+            if kept.is_worth(bytes) {
+                pauses.store(true, Ordering::Relaxed);
+            }
         });
-    });
+        drop(reservoirs);
+        left.iter()
+            .zip(is_done)
+            .for_each(|(&ball, is_done)| met.compared[ball] = is_done.into_inner().into());
+        if !stage.is_cancelled() {
+            met.offer(kept);
+        }
+    }
 }
 
 fn join_groups(codes: &Codes, keys: &mut KeyTable, width: usize, stage: Stage<'_>) {
-    let Stage { kernel, params, executor, control } = stage;
+    let Stage { kernel, params, executor, control, .. } = stage;
     let (count, breadth) = (codes.len(), params.breadth.clamp(1, width));
     let mut known = vec![u32::MAX; count * breadth];
     for_each_chunk_mut(executor, &mut known, CHUNK * breadth, |chunk, known| {
@@ -140,8 +216,8 @@ struct Top {
     order: Option<Vec<u32>>,
 }
 
-fn top_balls(codes: &Codes, stage: Stage<'_>) -> Top {
-    let Stage { kernel, params, executor, control } = stage;
+fn top_balls(codes: &Codes, stage: Stage<'_>, kept: Kept<'_>) -> Top {
+    let Stage { kernel, params, executor, control, .. } = stage;
     let members: Vec<u32> = (0..codes.len() as u32).collect();
     let meter = control(Phase::Partition, members.len());
     if members.len() <= params.leaf {
@@ -149,6 +225,15 @@ fn top_balls(codes: &Codes, stage: Stage<'_>) -> Top {
         return Top { balls: Balls::collect(&members, &alone, 1, 1), memberships: 1, order: None };
     }
     let cut = Cut::of(members.len(), params.memberships, params);
+    let memberships = cut.rest(params.memberships);
+    let found = kept.find(Step::Balls, |parts| {
+        let &[order, starts, joined] = parts else { return None };
+        let balls = Balls::of_parts(members.len(), [starts, joined])?;
+        Some(Top { balls, memberships, order: Some(keep::order(order, members.len())?) })
+    });
+    if let Some(found) = found {
+        return found;
+    }
     let leaders = Leaders::draw(codes, kernel, &members, cut.leaders, mix(params.seed));
     let joined = cut.joined.min(leaders.count());
     let mut joined_by = vec![0; members.len() * joined];
@@ -171,5 +256,9 @@ fn top_balls(codes: &Codes, stage: Stage<'_>) -> Top {
     }
     drop(joined_by);
     let balls = Balls::collect(&members, &joined_in_order, joined, leaders.count());
-    Top { balls, memberships: cut.rest(params.memberships), order: Some(order) }
+    if !stage.is_cancelled() {
+        let [starts, joined] = balls.parts();
+        kept.offer(Step::Balls, &[bytemuck::cast_slice(&order), starts, joined]);
+    }
+    Top { balls, memberships, order: Some(order) }
 }

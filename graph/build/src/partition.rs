@@ -11,6 +11,7 @@ use orthant_kernels::TileKernel;
 
 use crate::Params;
 use crate::grid::Codes;
+use crate::keep::{elements, starts};
 use crate::random::mix;
 use crate::reservoir::{NOTHING, key};
 
@@ -160,6 +161,19 @@ impl Balls {
             }
         }
         Self { starts, members: sorted }
+    }
+
+    /// The balls whose [`parts`](Self::parts) these are, if they are some of `rows` rows.
+    pub(crate) fn of_parts(rows: usize, [from, members]: [&[u8]; 2]) -> Option<Self> {
+        let members: Vec<u32> = elements(members)?;
+        let balls = (from.len() / size_of::<usize>()).checked_sub(1)?;
+        let is_sound = members.iter().all(|&member| (member as usize) < rows);
+        is_sound.then_some(Self { starts: starts(from, balls, members.len())?, members })
+    }
+
+    /// All of it as bytes.
+    pub(crate) fn parts(&self) -> [&[u8]; 2] {
+        [bytemuck::cast_slice(&self.starts), bytemuck::cast_slice(&self.members)]
     }
 
     pub(crate) fn len(&self) -> usize {

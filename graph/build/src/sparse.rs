@@ -14,8 +14,9 @@
 
 use crate::build::Phase;
 use crate::grid::Codes;
+use crate::keep::{self, Kept, Step};
 use crate::keys::{KeyLists, KeyTable, Packing};
-use crate::near::{CHUNK, Stage, near_rows};
+use crate::near::{CHUNK, Stage, near_rows, places_of};
 use crate::parallel::{Spares, for_each_chunk_mut};
 use crate::prune::{PruneScratch, choose};
 use crate::random::mix;
@@ -39,6 +40,14 @@ pub(crate) struct Sparse {
 }
 
 impl Sparse {
+    /// The choices of a scale, as they were kept.
+    fn of_parts(ids: &[u32], packing: Packing, rows: usize, parts: &[&[u8]]) -> Option<Self> {
+        let &[places, starts, low, high] = parts else { return None };
+        let places = keep::order(places, ids.len())?;
+        let keys = KeyLists::of_parts(packing, (ids.len(), rows), [starts, low, high])?;
+        Some(Self { ids: ids.to_vec(), places: Some(places), keys })
+    }
+
     /// What a row chose, nearest first; nothing for a row that is not on the scale.
     pub(crate) fn of(&self, row: u32) -> impl Iterator<Item = u64> {
         let at = self.ids.binary_search(&row).ok();
@@ -48,7 +57,7 @@ impl Sparse {
 }
 
 /// The choices of all scales but 0. Incomplete when cancelled.
-pub(crate) fn sparse_scales(codes: &Codes, slack: u64, stage: Stage<'_>) -> Vec<Sparse> {
+pub(crate) fn sparse_scales(codes: &Codes, slack: u64, stage: Stage<'_>, kept: Kept<'_>) -> Vec<Sparse> {
     let params = stage.params;
     let mut scales = Vec::new();
     let mut ids: Vec<u32> = (0..codes.len() as u32).collect();
@@ -58,16 +67,25 @@ pub(crate) fn sparse_scales(codes: &Codes, slack: u64, stage: Stage<'_>) -> Vec<
             break;
         }
         let packing = Packing::of_codes(codes.len(), codes.dim());
-        scales.push(chosen(codes.subset(&ids), ids.clone(), packing, slack, stage));
+        let step = Step::Scale(scale as u32);
+        let found = kept.find(step, |parts| Sparse::of_parts(&ids, packing, codes.len(), parts));
+        scales.push(found.unwrap_or_else(|| {
+            let made = chosen(codes.subset(&ids), ids.clone(), packing, slack, stage);
+            if let (false, Some(places)) = (stage.is_cancelled(), &made.places) {
+                let [starts, low, high] = made.keys.parts();
+                kept.offer(step, &[bytemuck::cast_slice(places), starts, low, high]);
+            }
+            made
+        }));
     }
     scales
 }
 
 /// What rows of a scale choose; `packing` is that of all rows.
 fn chosen(mut codes: Codes, ids: Vec<u32>, packing: Packing, slack: u64, stage: Stage<'_>) -> Sparse {
-    let Stage { kernel, params, executor, control } = stage;
+    let Stage { kernel, params, executor, control, .. } = stage;
     let (width, own) = (params.reservoir, params.own);
-    let near = near_rows(&mut codes, width, stage);
+    let near = near_rows(&mut codes, width, stage, Kept(None));
     let mut keys = KeyTable::new(packing, ids.len(), own);
     let meter = control(Phase::Selection, ids.len());
     let spares = Spares::<(PruneScratch, Vec<u64>, Vec<u64>)>::new();
@@ -93,5 +111,5 @@ fn chosen(mut codes: Codes, ids: Vec<u32>, packing: Packing, slack: u64, stage: 
         });
         meter.add(part.rows());
     });
-    Sparse { places: near.places(), ids, keys: keys.compact() }
+    Sparse { places: near.order.as_deref().map(places_of), ids, keys: keys.compact() }
 }

@@ -145,6 +145,25 @@ impl FileWriter {
     /// [`SaveError::Write`] or [`SaveError::Replace`]; the old file still stands then, except that a
     /// failed flush of the directory, the very last step, leaves the new one.
     pub fn finish(mut self) -> Result<(), SaveError> {
+        self.complete()?;
+        let lasting = self.body.file.sync_all().and_then(|()| self.rename());
+        let lasting = lasting.and_then(|()| os::sync_directory(directory_of(&self.path)));
+        lasting.map_err(|source| SaveError::Replace { path: self.path.clone(), source })
+    }
+
+    /// Puts the file in place without waiting for the disk: whole when the process ends, whatever ends it, but perhaps torn
+    /// when the machine does, which opening it finds with [`Verify::Full`](super::Verify::Full). For what can be made again.
+    ///
+    /// # Errors
+    /// As [`finish`](Self::finish).
+    pub fn finish_unflushed(mut self) -> Result<(), SaveError> {
+        self.complete()?;
+        let renamed = self.rename();
+        renamed.map_err(|source| SaveError::Replace { path: self.path.clone(), source })
+    }
+
+    /// Writes what comes after the sections, and the header.
+    fn complete(&mut self) -> Result<(), SaveError> {
         let flushed = self.body.flush_chunk();
         flushed.map_err(|source| self.failed(source))?;
         let mut table =
@@ -171,18 +190,15 @@ impl FileWriter {
             .write_all(&table)
             .and_then(|()| file.seek(SeekFrom::Start(0)))
             .and_then(|_| file.write_all(&header.to_bytes()));
-        written.map_err(|source| self.failed(source))?;
-        let replaced = self.replace();
-        replaced.map_err(|source| SaveError::Replace { path: self.path.clone(), source })
+        written.map_err(|source| self.failed(source))
     }
 
-    fn replace(&mut self) -> io::Result<()> {
-        self.body.file.sync_all()?;
+    fn rename(&mut self) -> io::Result<()> {
         if let Some(temporary) = &self.temporary {
             std::fs::rename(temporary, &self.path)?;
         }
         self.temporary = None;
-        os::sync_directory(directory_of(&self.path))
+        Ok(())
     }
 
     fn failed(&self, source: io::Error) -> SaveError {

@@ -4,10 +4,10 @@ use anyhow::Context;
 use orthant_engine::Metric;
 use serde_json::json;
 
-use crate::args::BuildArgs;
+use crate::args::{BuildArgs, MethodName};
 use crate::output::{self, Output, plural, rate, seconds};
 use crate::parallel::thread_count;
-use crate::{indexing, vectors};
+use crate::{bulk, indexing, vectors};
 
 /// Runs the command.
 pub(crate) fn run(args: &BuildArgs) -> anyhow::Result<()> {
@@ -21,6 +21,9 @@ pub(crate) fn run(args: &BuildArgs) -> anyhow::Result<()> {
     let started = std::time::Instant::now();
     index.save(&args.output).context("the index was not saved")?;
     let save_s = started.elapsed().as_secs_f64();
+    if args.graph.method == MethodName::Bulk && !args.graph.no_resume {
+        bulk::resume(&args.output).discard();
+    }
     let bytes = std::fs::metadata(&args.output).map_or(0, |metadata| metadata.len());
     output.line(format_args!(
         "built  {} of {dim} dimensions in {}: {} vec/s ({metric}, M {}, ef_construction {}, {})",
