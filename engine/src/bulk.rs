@@ -101,6 +101,13 @@ pub trait BulkWatch: Sync {
 /// Watches nothing.
 impl BulkWatch for () {}
 
+/// Gives up once it is cancelled.
+impl BulkWatch for CancelToken {
+    fn is_cancelled(&self) -> bool {
+        self.is_cancelled()
+    }
+}
+
 /// What to do with a graph that finds too little.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum BelowFloor {

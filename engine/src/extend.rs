@@ -7,17 +7,18 @@
 //! * **E1** The index is the same for the same calls, on any number of threads.
 //! * **E2** Lists made anew pass the same look at a sample as those of a bulk build, or the old graph is kept and the rows are
 //!   linked to it.
+//! * **E3** Cancelled, it leaves what was there as it was, and each new row in whole or not at all.
 //!
 //! Cost: that of a bulk build of all rows, or about that of inserting the new ones (see `Graph::insert_batch`).
 
 use std::convert::Infallible;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use orthant_graph::NodeId;
 use orthant_kernels::Metric;
 
 use crate::builder::Quantization;
-use crate::bulk::{BulkError, BulkOptions};
+use crate::bulk::{BulkError, BulkOptions, BulkPhase, BulkWatch};
 use crate::ids::{Key, RowId};
 use crate::index::{FillError, Index, InsertError};
 use crate::space::RowSpace;
@@ -52,15 +53,49 @@ impl Index {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn extend(&mut self, rows: &[f32], keys: Option<&[Key]>) -> Result<Vec<RowId>, InsertError> {
+        Ok(self.extend_watched(rows, keys, &())?.into_iter().flatten().collect())
+    }
+
+    /// As [`extend`](Self::extend), with somebody who is told how far it is (phase [`BulkPhase::Inserting`], or those of a bulk build)
+    /// and may cancel it. Returns the id of each row in order; a row that was not linked when it was cancelled has none, and is
+    /// not in: it and its key can come again. What was in stays, and finds what it found.
+    ///
+    /// Rows that are linked anew together with those there are in as a whole or not at all; others come in parts that double, of which the
+    /// one under way is not in.
+    ///
+    /// # Errors
+    /// As `extend`.
+    ///
+    /// # Examples
+    /// ```
+    /// use orthant_engine::{Index, Metric, pool::CancelToken};
+    ///
+    /// let rows: Vec<f32> = (0..200).map(|i| (i as f32 * 0.7).sin()).collect();
+    /// let mut index = Index::builder(2, Metric::L2).build()?;
+    /// index.extend(&rows[..100], None)?;
+    /// // A clone of the token may be cancelled by another thread.
+    /// let token = CancelToken::new();
+    /// token.cancel();
+    /// let ids = index.extend_watched(&rows[100..], None, &token)?;
+    /// assert_eq!((index.len(), ids), (50, vec![None; 50]));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn extend_watched(
+        &mut self,
+        rows: &[f32],
+        keys: Option<&[Key]>,
+        watch: &dyn BulkWatch,
+    ) -> Result<Vec<Option<RowId>>, InsertError> {
         drop(self.writes.begin());
         let ids = self.append_all(rows, keys)?;
-        let linked = self.link_together(&ids, &|_| ());
+        let linked = self.link_together(&ids, watch);
         self.settle_all(keys, &ids);
-        linked.map(|()| ids)
+        linked.map(|()| self.live_of(ids))
     }
 
     /// Inserts `count` rows that `read` fills in one by one, under their numbers: what
-    /// [`insert_from`](Self::insert_from) does, as one. Returns their ids in order.
+    /// [`insert_from`](Self::insert_from) does, as one, and watched as [`extend_watched`](Self::extend_watched) is. Returns their ids
+    /// in order; none of rows that were not in when it was cancelled.
     ///
     /// # Errors
     /// As `insert_from`.
@@ -68,18 +103,22 @@ impl Index {
         &mut self,
         count: usize,
         mut read: impl FnMut(usize, &mut [f32]) -> Result<(), E>,
-        progress: &dyn Fn(usize),
-    ) -> Result<Vec<RowId>, FillError<E>> {
+        watch: &dyn BulkWatch,
+    ) -> Result<Vec<Option<RowId>>, FillError<E>> {
         drop(self.writes.begin());
         let ids = self.append_from(count, &mut read)?;
-        self.link_together(&ids, progress)?;
-        Ok(ids)
+        self.link_together(&ids, watch)?;
+        Ok(self.live_of(ids))
     }
 
-    /// Links published rows at once; after an error those not linked yet are given up.
-    fn link_together(&mut self, rows: &[RowId], progress: &dyn Fn(usize)) -> Result<(), InsertError> {
-        if self.is_worth_a_build(rows.len()) && self.link_all_anew() {
-            progress(rows.len());
+    /// Those of `rows` that are in.
+    fn live_of(&self, rows: Vec<RowId>) -> Vec<Option<RowId>> {
+        rows.into_iter().map(|row| self.is_live(row).then_some(row)).collect()
+    }
+
+    /// Links published rows at once; after an error, and when told to stop, those not linked yet are given up.
+    fn link_together(&mut self, rows: &[RowId], watch: &dyn BulkWatch) -> Result<(), InsertError> {
+        if self.is_worth_a_build(rows.len()) && self.link_all_anew(watch) {
             return Ok(());
         }
         let nodes: Vec<(NodeId, u8)> =
@@ -89,10 +128,15 @@ impl Index {
         let has_zero_row = self.has_zero_row.load(Ordering::Acquire);
         let (kernels, stored, blocks) = (&self.kernels, &self.rows, self.blocks.as_ref());
         let space = RowSpace { kernels, rows: stored, has_zero_row, blocks };
-        let linked = started.and_then(|()| Ok(self.graph.insert_batch(&nodes, &space, &run, progress)?));
-        if linked.is_err() {
-            rows.iter().filter(|&&row| !self.is_live(row)).for_each(|&row| self.give_up(row));
-        }
+        let told = AtomicUsize::new(usize::MAX);
+        let goes_on = |done: usize| {
+            if told.swap(done, Ordering::Relaxed) != done {
+                watch.progress(BulkPhase::Inserting, done, nodes.len());
+            }
+            !watch.is_cancelled()
+        };
+        let linked = started.and_then(|()| Ok(self.graph.insert_batch(&nodes, &space, &run, &goes_on)?));
+        rows.iter().filter(|&&row| !self.is_live(row)).for_each(|&row| self.give_up(row));
         linked
     }
 
@@ -106,11 +150,11 @@ impl Index {
         is_possible && count > 0 && count * OLD_PER_NEW >= old && (0..all as NodeId).all(is_new)
     }
 
-    /// Makes all lists anew; whether they are good. If not, the graph is as before (E2).
-    fn link_all_anew(&mut self) -> bool {
+    /// Makes all lists anew; whether they are good. If not, or cancelled, the graph is as before (E2, E3).
+    fn link_all_anew(&mut self, watch: &dyn BulkWatch) -> bool {
         let options = BulkOptions::default();
         // Whatever fails, there is another way.
-        let made: Result<_, BulkError<Infallible>> = self.link_in_bulk(options.ef, &(), None);
+        let made: Result<_, BulkError<Infallible>> = self.link_in_bulk(options.ef, watch, None);
         let Ok((old, found)) = made else { return false };
         let is_good = found.reaches(options.floor);
         if !is_good {

@@ -2,7 +2,10 @@
 
 mod support;
 
-use orthant_engine::{Index, Key, Metric, Quantization};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use orthant_engine::{BulkPhase, BulkWatch, Index, Key, Metric, Quantization};
 use proptest::prelude::*;
 use support::{bytes, random};
 
@@ -182,4 +185,79 @@ proptest! {
             }
         }
     }
+}
+
+/// Says stop when it was asked so many times.
+struct StopAfter(usize, AtomicUsize);
+
+impl BulkWatch for StopAfter {
+    fn is_cancelled(&self) -> bool {
+        self.1.fetch_add(1, Ordering::Relaxed) >= self.0
+    }
+}
+
+#[test]
+fn cancelled_it_loses_nothing_and_the_rest_can_come_again() {
+    let rows = random(1400 * 8, 21);
+    let keys: Vec<Key> = (0..1400).map(|key| Key::from(format!("row {key}"))).collect();
+    // The new rows are linked in parts behind 1,100 rows, and together with 300 anew.
+    for old in [1100, 300] {
+        let mut parts_in = 0;
+        for asks in [0, 1, 30, 200, 500, usize::MAX] {
+            let mut index = empty(8, Metric::L2, 2);
+            index.insert_batch(&rows[..old * 8], Some(&keys[..old])).unwrap();
+            let before: Vec<_> =
+                rows[..100 * 8].chunks(8).map(|row| index.search(row, 5, 64).unwrap()).collect();
+            let watch = StopAfter(asks, AtomicUsize::new(0));
+            let ids = index.extend_watched(&rows[old * 8..], Some(&keys[old..]), &watch).unwrap();
+            assert!(index.validate().is_ok(), "{old}, {asks}: {}", index.validate());
+            let taken = ids.iter().flatten().count();
+            assert_eq!((ids.len(), index.len()), (1400 - old, old + taken), "{old}, {asks}");
+            assert!(asks > 0 || taken == 0, "{old}: {taken}");
+            assert!(asks < usize::MAX || taken == 1400 - old, "{old}: {taken}");
+            parts_in += usize::from(taken > 0 && taken < 1400 - old);
+            if taken == 0 {
+                let after = rows[..100 * 8].chunks(8).map(|row| index.search(row, 5, 64).unwrap());
+                assert!(after.eq(before), "{old}, {asks}: what was in is found as it was");
+            }
+            let (mut left, mut left_keys) = (Vec::new(), Vec::new());
+            for (at, id) in (old..).zip(ids) {
+                assert_eq!(index.id(&keys[at]), id, "{old}, {asks}: row {at}");
+                if id.is_none() {
+                    left.extend_from_slice(&rows[at * 8..][..8]);
+                    left_keys.push(keys[at].clone());
+                }
+            }
+            index.extend(&left, Some(&left_keys)).unwrap();
+            assert!(index.validate().is_ok() && index.len() == 1400, "{old}, {asks}: {}", index.validate());
+            for at in (0..1400).step_by(50) {
+                assert_eq!(
+                    index.search(&rows[at * 8..][..8], 1, 64).unwrap()[0].key,
+                    keys[at],
+                    "{old}, {asks}"
+                );
+            }
+        }
+        // Anew is all or nothing.
+        assert_eq!(parts_in > 0, old == 1100, "{old}");
+    }
+}
+
+#[test]
+fn it_says_how_far_it_is() {
+    struct Heard(Mutex<Vec<(BulkPhase, usize, usize)>>);
+    impl BulkWatch for Heard {
+        fn progress(&self, phase: BulkPhase, done: usize, total: usize) {
+            self.0.lock().unwrap().push((phase, done, total));
+        }
+    }
+    let rows = random(1000 * 8, 22);
+    let mut index = empty(8, Metric::L2, 2);
+    index.extend(&rows[..800 * 8], None).unwrap();
+    let heard = Heard(Mutex::new(Vec::new()));
+    index.extend_watched(&rows[800 * 8..], None, &heard).unwrap();
+    let heard = heard.0.into_inner().unwrap();
+    assert_eq!(heard.first(), Some(&(BulkPhase::Inserting, 0, 200)));
+    assert_eq!(heard.last(), Some(&(BulkPhase::Inserting, 200, 200)));
+    assert!(heard.len() > 3 && heard.is_sorted_by_key(|&(_, done, _)| done), "{heard:?}");
 }

@@ -33,6 +33,9 @@ use crate::select::{Candidate, fill_up, order, select};
 use crate::slots::LINKED;
 use crate::{InsertError, NodeId, reclaim};
 
+/// Is told how many nodes are in, and says whether to go on. Asked often, by several threads.
+pub type GoesOn<'a> = &'a (dyn Fn(usize) -> bool + Sync);
+
 /// Nodes of the first part, and of the graph below which nodes are inserted one by one.
 const FIRST: usize = 32;
 
@@ -121,7 +124,10 @@ fn each<T: Send>(run: RunRanges<'_>, items: &mut [T], work: impl Fn(&mut T, &mut
 
 impl Graph {
     /// Inserts many nodes with their levels, none of which is in. The graph is then the same on any number of threads,
-    /// unlike after as many calls of [`insert`](Self::insert) by several. `progress` is told how many are in.
+    /// unlike after as many calls of [`insert`](Self::insert) by several.
+    ///
+    /// Where `goes_on` says no, the part under way is not in, and those before it are; [`is_live`](Self::is_live) tells which nodes
+    /// those are. All have slots, which can be [given back](Self::give_slot_back).
     ///
     /// Borrowed mutably, as no other writer may be there meanwhile. What removals left to be done is done first.
     ///
@@ -135,7 +141,7 @@ impl Graph {
         nodes: &[(NodeId, u8)],
         space: &S,
         run: RunRanges<'_>,
-        progress: &dyn Fn(usize),
+        goes_on: GoesOn<'_>,
     ) -> Result<(), InsertError> {
         let mut scratch = Scratch::new();
         let settled = self.settle(space, &mut scratch).is_ok() && self.slots.changes().is_none();
@@ -143,6 +149,9 @@ impl Graph {
         nodes.sort_unstable_by_key(|&(node, _)| rank(node));
         let mut done = 0;
         while done < nodes.len() {
+            if !goes_on(done) {
+                return Ok(self.ensure_node(nodes.iter().map(|&(node, _)| node).max().unwrap_or(0))?);
+            }
             let part = &nodes[done..nodes.len().min(2 * done.max(FIRST / 2))];
             // Nodes that are taller than all come first, one by one: each is the entry point in turn.
             let top = self.entry.load().map_or(0, |entry| entry.level);
@@ -152,22 +161,28 @@ impl Graph {
                 self.insert(node, level, space, &mut scratch)?;
             }
             if together {
-                self.insert_part(part.iter().filter(|node| !alone(node)), space, run, &mut scratch)?;
+                let goes_on = || goes_on(done);
+                let together = part.iter().filter(|node| !alone(node));
+                if !self.insert_part(together, space, run, &goes_on, &mut scratch)? {
+                    continue;
+                }
             }
             done += part.len();
-            progress(done);
         }
+        goes_on(done);
         Ok(())
     }
 
+    /// Inserts the nodes of a part, or none of them: whether it was not told to stop.
     fn insert_part<'a, S: Space>(
         &self,
         part: impl Iterator<Item = &'a (NodeId, u8)>,
         space: &S,
         run: RunRanges<'_>,
+        goes_on: &(dyn Fn() -> bool + Sync),
         scratch: &mut Scratch,
-    ) -> Result<(), InsertError> {
-        let Some(entry) = self.entry.load() else { return Ok(()) };
+    ) -> Result<bool, InsertError> {
+        let Some(entry) = self.entry.load() else { return Ok(true) };
         let mut rows = Vec::new();
         for &(node, level) in part {
             let level = level.min(MAX_LEVEL);
@@ -192,6 +207,9 @@ impl Graph {
         });
         rows.sort_unstable_by_key(|row| (row.start, row.node));
         each(run, &mut rows, |row, scratch| {
+            if !goes_on() {
+                return;
+            }
             let guard = crossbeam_epoch::pin();
             self.choose(
                 entry,
@@ -205,6 +223,11 @@ impl Graph {
             row.chosen = scratch.link.chosen[..=row.level as usize].to_vec();
             row.nearest = row.chosen[0].first().copied();
         });
+        // What comes from here on takes a third as long as the searches.
+        if !goes_on() {
+            self.unclaim(&rows);
+            return Ok(false);
+        }
         let nodes: Vec<NodeId> = rows.iter().map(|row| row.node).collect();
         let shared = Backward::of(&rows);
         each(run, &mut rows, |row, scratch| self.meet(row, &shared, &nodes, space, scratch));
@@ -249,7 +272,10 @@ impl Graph {
             self.slots.mark(row.node, LINKED);
         }
         reclaim::collect(&mut scratch.writes, &crossbeam_epoch::pin());
-        failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), |error| Err(error.into()))
+        failed
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner)
+            .map_or(Ok(true), |error| Err(error.into()))
     }
 
     fn claim<S: Space>(&self, node: NodeId, level: u8, space: &S) -> Result<(), InsertError> {

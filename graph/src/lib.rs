@@ -45,6 +45,8 @@ mod validate;
 mod visited;
 
 #[cfg(not(loom))]
+pub use batch::GoesOn;
+#[cfg(not(loom))]
 pub use blocks::{BLOCK_LANES, BlockScorer, BlockSearch, BlockWalk};
 pub use config::{
     ConfigError, GraphConfig, MAX_EF_CONSTRUCTION, MAX_LEVEL, MAX_M0, MAX_NODE, MAX_PAYLOAD_BYTES,
@@ -55,7 +57,6 @@ pub use graph::{Graph, GraphState};
 pub use level::LevelDraw;
 pub use memory::{GraphMemory, Memory, MemoryError};
 pub use monitor::{Advice, Quality};
-#[cfg(not(loom))]
 pub use refine::RunRanges;
 pub use remove::RemoveError;
 pub use scorer::{Scorer, Space};

@@ -1,6 +1,8 @@
 //! Nodes that come many at once, at the level of the graph.
 #![cfg(not(loom))]
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use orthant_graph::{Graph, GraphConfig, GraphMemory, InsertError, LevelDraw, NodeId, Scratch};
 
 mod support;
@@ -12,7 +14,7 @@ fn levels(nodes: std::ops::Range<NodeId>) -> Vec<(NodeId, u8)> {
 }
 
 fn insert(graph: &mut Graph, nodes: &[(NodeId, u8)], rows: &Rows) -> Result<(), InsertError> {
-    graph.insert_batch(nodes, rows, &|count, work| work(0..count), &|_| ())
+    graph.insert_batch(nodes, rows, &|count, work| work(0..count), &|_| true)
 }
 
 #[test]
@@ -29,6 +31,29 @@ fn it_depends_on_the_nodes_not_on_their_order() {
     let forward = lists(&nodes);
     nodes.reverse();
     assert_eq!(lists(&nodes), forward);
+}
+
+#[test]
+fn told_to_stop_it_leaves_whole_parts() {
+    let rows = Rows::random(1200, 8, 4);
+    let nodes = levels(0..1200);
+    for stop in 0..12 {
+        let mut graph = empty(1200, 6, 40);
+        insert(&mut graph, &nodes[..100], &rows).unwrap();
+        let asked = AtomicUsize::new(0);
+        // Between parts and amid them.
+        let goes_on = |_: usize| asked.fetch_add(1, Ordering::Relaxed) < stop * stop * 9;
+        graph.insert_batch(&nodes[100..], &rows, &|count, work| work(0..count), &goes_on).unwrap();
+        let report = graph.validate();
+        assert!(report.is_ok() && report.nodes < 1200, "{stop}: {report}");
+        assert_eq!(graph.node_bound(), 1200, "{stop}: all have slots");
+        let left: Vec<(NodeId, u8)> =
+            nodes.iter().copied().filter(|&(node, _)| !graph.is_live(node)).collect();
+        assert_eq!(left.len() + graph.len(), 1200, "{stop}");
+        // They can come later.
+        insert(&mut graph, &left, &rows).unwrap();
+        assert!(graph.validate().is_ok() && graph.len() == 1200, "{stop}: {}", graph.validate());
+    }
 }
 
 #[test]
