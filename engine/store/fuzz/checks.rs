@@ -120,7 +120,10 @@ fn database_files() -> &'static Vec<(PathBuf, Vec<u8>)> {
 /// Changed files of a database: opening it is an error or finds rows that were written, and it says so when some are missing.
 /// `bytes`: any number of changes, each the file, the place (3 bytes) and what is put there.
 pub(crate) fn files(bytes: &[u8]) {
-    quiet();
+    caught_as_the_store_does(|| changed_files(bytes));
+}
+
+fn changed_files(bytes: &[u8]) {
     let mut files = database_files().clone();
     for change in bytes.chunks_exact(5).take(64) {
         let count = files.len();
@@ -159,27 +162,39 @@ pub(crate) fn files(bytes: &[u8]) {
     assert!(is_told || is_reported || page.rows.len() >= 12, "{} rows, and nobody says why", page.rows.len());
 }
 
-/// The reader of Parquet, and redb where it checks its pages, panic on some damaged files. The store catches that, but a fuzzer's hook
-/// would end it all; what nobody catches still does.
-fn quiet() {
-    static QUIET: std::sync::Once = std::sync::Once::new();
-    QUIET.call_once(|| {
+/// The reader of Parquet, and redb where it checks its pages, panic on some damaged files, which the store catches and reports as
+/// damage. libFuzzer's hook would end it all before anybody could. So a panic is judged by where it is and how far it gets: one in
+/// this repository, or on a thread of the store, where nobody catches it, ends it at once; any other does if it leaves `check`.
+fn caught_as_the_store_does(check: impl FnOnce()) {
+    static HOOK: std::sync::Once = std::sync::Once::new();
+    HOOK.call_once(|| {
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
-            let is_theirs = info.location().is_some_and(|location| location.file().contains("/registry/"));
-            if !is_theirs {
+            let file = info.location().map_or("", |location| location.file());
+            // Others' code lies in the registry's folder, or is the standard library's on their behalf.
+            let is_ours = !file.contains("/registry/") && !file.starts_with("/rustc/");
+            let is_background =
+                std::thread::current().name().is_some_and(|name| name.starts_with("orthant-"));
+            if is_ours || is_background {
                 before(info);
+                std::process::abort();
             }
         }));
     });
+    if std::panic::catch_unwind(std::panic::AssertUnwindSafe(check)).is_err() {
+        // The panic that nobody caught: without a message, as the hook cannot know.
+        eprintln!("a panic left the store");
+        std::process::abort();
+    }
 }
 
 /// Any bytes as an exported collection: an error, or rows that match the manifest's checksum.
 pub(crate) fn export(bytes: &[u8]) {
-    quiet();
-    if let Ok(manifest) = check_export(bytes.to_vec()) {
-        assert!(manifest.schema.check().is_ok());
-    }
+    caught_as_the_store_does(|| {
+        if let Ok(manifest) = check_export(bytes.to_vec()) {
+            assert!(manifest.schema.check().is_ok());
+        }
+    });
 }
 
 const GRAPH: [u8; 8] = *b"orthless";

@@ -15,7 +15,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use redb::{Builder, Database, Durability, ReadableDatabase, StorageBackend, TableDefinition};
+use redb::{
+    Builder, Database, Durability, ReadableDatabase, ReadableTableMetadata, StorageBackend, TableDefinition,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::checksum::Checksum;
@@ -233,6 +235,16 @@ impl Catalog {
             }
         }
         Ok(())
+    }
+
+    /// How many rows there are, those kept for snapshots included.
+    pub(crate) fn rows(&self) -> Result<u64, StorageError> {
+        let read = self.read()?;
+        let count = |table: BytesTable| {
+            let table = read.open_table(table).map_err(|error| self.error(error))?;
+            table.len().map_err(|error| self.error(error))
+        };
+        Ok(count(ROWS)? + count(OLD)?)
     }
 
     /// One value.

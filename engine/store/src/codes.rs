@@ -1,9 +1,9 @@
 //! One byte per dimension beside the rows, so that many rows are compared quickly and the answer is still exact.
 //!
-//! The rows of a file lie on one grid: a byte `c` stands for `low + step · c`. A scan compares the query with all codes, then
-//! only those rows with their full elements that may be among the nearest.
+//! The rows of a part of a file lie on one grid: a byte `c` stands for `low + step · c`. A scan compares the query with all codes,
+//! then only those rows with their full elements that may be among the nearest.
 //!
-//! * **B1** No row lies farther from what its code stands for than the `slack` of its file, which is measured while coding. The
+//! * **B1** No row lies farther from what its code stands for than the `slack` of its part, which is measured while coding. The
 //!   distance to a row and to its code differ by no more (triangle inequality; for inner products times the query's length,
 //!   Cauchy-Schwarz). So whichever row is among the `k` nearest is among the candidates.
 //! * **B2** Only rows that a transaction names have a code: they are never written again (rows R1). A change is a new [`Codes`];
@@ -11,7 +11,10 @@
 //! * **B3** Codes are derived and never the whole truth: rows without one (new, damaged, without direction) are in `coded` of no
 //!   `Codes`, and compared as they are.
 //!
-//! Cost: `dim` bytes of memory per row, rounded up to a cache line.
+//! * **B4** A part's codes are made anew without the rows that ended, once those are one in [`GONE_PART`]. So memory is bounded by the
+//!   rows that live, and a change copies one part: at most 16,384 codes are there twice.
+//!
+//! Cost: `dim` bytes of memory per row, rounded up to a cache line, and 2 bytes per position of a part.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -28,20 +31,28 @@ use crate::segment::Segment;
 /// Rows per call of the kernel: their distances stay in the first-level cache.
 const GATHER: usize = 512;
 
-/// The codes of a row file, as far as there are any.
+/// Positions of a part: a quarter of a file, whose codes are whole huge pages at 128 and at 384 dimensions.
+pub(crate) const PART_ROWS: usize = SEGMENT_ROWS / 4;
+
+/// A part is made anew when one in so many of its codes is of a row that ended.
+pub(crate) const GONE_PART: u64 = 16;
+
+/// The codes of a row file, as far as there are any, by part.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Codes {
-    files: BTreeMap<usize, Arc<FileCodes>>,
+    parts: BTreeMap<usize, Arc<PartCodes>>,
     coded: RoaringBitmap,
     /// Rows that were to get a code: those that did, and those that cannot.
     asked: RoaringBitmap,
 }
 
-/// The codes of the rows of one file.
+/// The codes of the rows of one part.
 #[derive(Debug)]
-struct FileCodes {
-    /// By place in the file; what has no code is zeros.
+struct PartCodes {
+    /// Those rows that have one, one after the other.
     codes: RowArena<u8>,
+    /// Where in `codes`, by place in the part; 0 for those that have none.
+    slots: Box<[u16]>,
     low: f32,
     step: f32,
     /// See B1: in the metric's own units, for inner products per unit of the query's length.
@@ -55,6 +66,8 @@ struct Scan<'a> {
     metric: Metric,
     kernel: Kernel<f32, u8>,
     query: &'a [f32],
+    /// Room for the query in units of a part's grid.
+    prepared: Vec<f32>,
     /// The length of the query as it is compared.
     length: f32,
     /// Upper bounds of the distances of the nearest, ascending, at most `k`.
@@ -64,10 +77,16 @@ struct Scan<'a> {
     kept: Vec<(f32, u32)>,
 }
 
-/// The positions of a file.
-pub(crate) fn range(number: usize) -> RangeInclusive<u32> {
-    let base = (number * SEGMENT_ROWS) as u32;
-    base..=base + (SEGMENT_ROWS - 1) as u32
+/// The positions of a part.
+pub(crate) fn range(part: usize) -> RangeInclusive<u32> {
+    let base = (part * PART_ROWS) as u32;
+    base..=base + (PART_ROWS - 1) as u32
+}
+
+/// The parts of a file.
+pub(crate) fn parts(number: usize) -> std::ops::Range<usize> {
+    let each = SEGMENT_ROWS / PART_ROWS;
+    number * each..(number + 1) * each
 }
 
 /// How rows are compared by their codes: unit rows for the cosine, the squared root of the kernel's sum for L2.
@@ -97,13 +116,20 @@ struct Span {
     is_whole: bool,
 }
 
-impl FileCodes {
-    /// Codes of the rows of `segment` at `places`, ascending and not empty; those that were given one. `None` where values are
-    /// too large, or there is no memory.
-    fn new(segment: &Segment, dim: usize, metric: Metric, places: &[u32]) -> Option<(Self, Vec<u32>)> {
+impl PartCodes {
+    /// Codes of the rows of `segment` at `places` of part `part`, ascending and not empty; those that were given one. `None` where
+    /// values are too large, or there is no memory.
+    fn new(
+        segment: &Segment,
+        part: usize,
+        dim: usize,
+        metric: Metric,
+        places: &[u32],
+    ) -> Option<(Self, Vec<u32>)> {
+        let first = part * PART_ROWS - segment.number * SEGMENT_ROWS;
         let mut row = vec![0.0; dim];
         // The row as it is compared, in `row`.
-        let load = |place: u32, row: &mut [f32]| match segment.row(place as usize) {
+        let load = |place: u32, row: &mut [f32]| match segment.row(first + place as usize) {
             Ok(elements) => {
                 row.copy_from_slice(elements);
                 metric != Metric::Cosine || make_unit(row)
@@ -128,48 +154,50 @@ impl FileCodes {
             return None;
         }
         let stride = if dim <= 32 { dim.next_multiple_of(16) } else { dim.next_multiple_of(64) };
-        let last = *places.last()? as usize;
-        let memory = MemoryOptions {
-            expected_bytes: Some((last + 1) * stride),
-            max_bytes: Some(SEGMENT_ROWS * stride),
-            ..MemoryOptions::default()
-        };
+        let bytes = places.len() * stride;
+        // No more address space than is used: what is left of a huge page would be memory for nothing.
+        let memory =
+            MemoryOptions { expected_bytes: Some(bytes), max_bytes: Some(bytes), ..MemoryOptions::default() };
         let codes = RowArena::<u8>::new(RowLayout::with_stride(dim, stride), &memory).ok()?;
+        let mut slots = vec![0u16; PART_ROWS].into_boxed_slice();
         let mut coded = Vec::with_capacity(places.len());
         let (mut slack, mut length) = (0.0f32, 0.0f32);
-        let mut places = places.iter().copied().peekable();
-        for place in 0..=last as u32 {
+        for &place in places {
+            if !load(place, &mut row) {
+                continue;
+            }
             let mut claim = codes.claim().ok()?;
-            if places.next_if_eq(&place).is_some() && load(place, &mut row) {
-                let mut rest = 0.0f32;
-                for (code, &value) in claim.row_mut().iter_mut().zip(&row) {
-                    *code = ((value - low) / step + 0.5) as u8;
-                    let apart = value - (low + step * f32::from(*code));
-                    rest += if metric == Metric::L1 { apart.abs() } else { apart * apart };
-                }
-                slack = slack.max(if metric == Metric::L1 { rest } else { rest.sqrt() });
-                length = length.max(squares(&row).sqrt());
-                coded.push(place);
+            let mut rest = 0.0f32;
+            for (code, &value) in claim.row_mut().iter_mut().zip(&row) {
+                *code = ((value - low) / step + 0.5) as u8;
+                let apart = value - (low + step * f32::from(*code));
+                rest += if metric == Metric::L1 { apart.abs() } else { apart * apart };
             }
             claim.publish();
+            slack = slack.max(if metric == Metric::L1 { rest } else { rest.sqrt() });
+            length = length.max(squares(&row).sqrt());
+            slots[place as usize] = coded.len() as u16;
+            coded.push(place);
         }
         // Rounding: of the sum of the rests, and of each code's value, which is `low + step · c` in the reals.
         let rounding = f32::EPSILON * (low.abs() + 256.0 * step);
         let each = if metric == Metric::L1 { dim as f32 } else { (dim as f32).sqrt() };
         let slack = slack * (1.0 + dim as f32 * f32::EPSILON) + 2.0 * rounding * each;
         let length = 2.0 * length + low.abs() * each;
-        Some((Self { codes, low, step, slack, length }, coded))
+        Some((Self { codes, slots, low, step, slack, length }, coded))
     }
 
-    /// Goes through the rows at `places` of this file, whose first position is `base`.
-    fn scan(&self, scan: &mut Scan<'_>, base: u32, places: &[u32]) {
+    /// Goes through `rows`, ascending, of this part, whose first position is `base`. All of them have a code.
+    fn scan(&self, scan: &mut Scan<'_>, base: u32, rows: &[u32]) {
         let dim = scan.query.len() as f32;
         let (low, step) = (self.low, self.step);
         let is_dot = scan.metric == Metric::InnerProduct;
-        let query: Vec<f32> = match is_dot {
-            true => scan.query.to_vec(),
-            false => scan.query.iter().map(|value| (value - low) / step).collect(),
-        };
+        let mut query = std::mem::take(&mut scan.prepared);
+        query.clear();
+        match is_dot {
+            true => query.extend_from_slice(scan.query),
+            false => query.extend(scan.query.iter().map(|value| (value - low) / step)),
+        }
         let offset = if is_dot {
             -scan.query.iter().map(|&value| f64::from(value) * f64::from(low)).sum::<f64>() as f32
         } else {
@@ -199,20 +227,24 @@ impl FileCodes {
         let mut bound = scan.best.get(scan.k - 1).copied().unwrap_or(f32::INFINITY);
         let mut most = limit(bound);
         let mut sums = [0.0f32; GATHER];
-        for places in places.chunks(GATHER) {
-            let sums = &mut sums[..places.len()];
-            scan.kernel.gather(&query, self.codes.rows(), self.codes.layout().stride(), places, sums);
-            for (&place, &sum) in places.iter().zip(&*sums) {
+        let mut slots = [0u32; GATHER];
+        for rows in rows.chunks(GATHER) {
+            let (sums, slots) = (&mut sums[..rows.len()], &mut slots[..rows.len()]);
+            for (slot, &row) in slots.iter_mut().zip(rows) {
+                *slot = u32::from(self.slots[(row - base) as usize]);
+            }
+            scan.kernel.gather(&query, self.codes.rows(), self.codes.layout().stride(), slots, sums);
+            for (&row, &sum) in rows.iter().zip(&*sums) {
                 if sum > most {
                     continue;
                 }
                 let distance = own_units(sum);
                 if distance.is_nan() {
-                    scan.kept.push((f32::NEG_INFINITY, base + place));
+                    scan.kept.push((f32::NEG_INFINITY, row));
                     continue;
                 }
                 let margin = own + share * distance.abs();
-                scan.kept.push((distance - margin, base + place));
+                scan.kept.push((distance - margin, row));
                 let upper = distance + margin;
                 if upper < bound || scan.best.len() < scan.k {
                     let place = scan.best.partition_point(|&other| other <= upper);
@@ -223,6 +255,7 @@ impl FileCodes {
                 }
             }
         }
+        scan.prepared = query;
     }
 }
 
@@ -237,28 +270,45 @@ impl Codes {
         &self.asked
     }
 
-    /// These codes with those of `rows`, ascending, all of them of one file, in place of what that file had.
-    pub(crate) fn with(&self, segment: &Segment, dim: usize, metric: Metric, rows: &RoaringBitmap) -> Self {
-        let mut codes = self.without(segment.number);
+    /// These codes with those of `rows`, all of them of one part of the file `segment`, in place of what that part had.
+    pub(crate) fn with(
+        &self,
+        segment: &Segment,
+        part: usize,
+        dim: usize,
+        metric: Metric,
+        rows: &RoaringBitmap,
+    ) -> Self {
+        let mut codes = self.without(part..part + 1);
         codes.asked |= rows;
-        let base = (segment.number * SEGMENT_ROWS) as u32;
+        let base = (part * PART_ROWS) as u32;
         let places: Vec<u32> = rows.iter().map(|row| row - base).collect();
         if !places.is_empty()
-            && let Some((file, coded)) = FileCodes::new(segment, dim, metric, &places)
+            && let Some((made, coded)) = PartCodes::new(segment, part, dim, metric, &places)
         {
-            codes.files.insert(segment.number, Arc::new(file));
+            codes.parts.insert(part, Arc::new(made));
             codes.coded.extend(coded.into_iter().map(|place| base + place));
         }
         codes
     }
 
-    /// These codes without those of one file.
-    pub(crate) fn without(&self, number: usize) -> Self {
+    /// These codes without those of some parts.
+    pub(crate) fn without(&self, parts: std::ops::Range<usize>) -> Self {
         let mut codes = self.clone();
-        codes.files.remove(&number);
-        codes.coded.remove_range(range(number));
-        codes.asked.remove_range(range(number));
+        for part in parts {
+            codes.parts.remove(&part);
+            codes.coded.remove_range(range(part));
+            codes.asked.remove_range(range(part));
+        }
         codes
+    }
+
+    /// Bytes of memory, about.
+    pub(crate) fn bytes(&self) -> usize {
+        let part = |part: &Arc<PartCodes>| part.codes.rows().len() + 2 * PART_ROWS;
+        self.parts.values().map(part).sum::<usize>()
+            + self.coded.serialized_size()
+            + self.asked.serialized_size()
     }
 
     /// Which of `rows`, ascending and all of them coded, may be among the `k` nearest to `query`, ascending: all of those that
@@ -281,15 +331,12 @@ impl Codes {
         };
         let kernel = Kernel::between(kernel_metric(metric), query.len())?;
         let (best, kept, k) = (Vec::with_capacity(k), Vec::new(), k.max(1));
-        let mut scan = Scan { metric, kernel, query: &unit, length, best, k, kept };
-        let mut places = Vec::new();
-        for rows in rows.chunk_by(|a, b| *a as usize / SEGMENT_ROWS == *b as usize / SEGMENT_ROWS) {
-            let number = rows[0] as usize / SEGMENT_ROWS;
-            let Some(file) = self.files.get(&number) else { return Ok(None) };
-            let base = (number * SEGMENT_ROWS) as u32;
-            places.clear();
-            places.extend(rows.iter().map(|row| row - base));
-            file.scan(&mut scan, base, &places);
+        let prepared = Vec::with_capacity(query.len());
+        let mut scan = Scan { metric, kernel, query: &unit, prepared, length, best, k, kept };
+        for rows in rows.chunk_by(|a, b| *a as usize / PART_ROWS == *b as usize / PART_ROWS) {
+            let number = rows[0] as usize / PART_ROWS;
+            let Some(part) = self.parts.get(&number) else { return Ok(None) };
+            part.scan(&mut scan, (number * PART_ROWS) as u32, rows);
         }
         let bound = scan.best.get(k - 1).copied().unwrap_or(f32::INFINITY);
         let mut found: Vec<u32> =

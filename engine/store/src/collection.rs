@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crate::catalog::{Catalog, ROWS, SnapshotEntry, TENANTS, Table, sealed, unsealed};
+use crate::compact::Readers;
 use crate::entry_keys::{EntryKeys, caller_key, prefix_end};
 use crate::error::StorageError;
 use crate::files::Files;
@@ -34,6 +35,10 @@ pub(crate) struct CollectionCore {
     tenants: Mutex<HashMap<u32, Arc<TenantCell>>>,
     snapshots: RwLock<Arc<Vec<SnapshotEntry>>>,
     is_dropped: AtomicBool,
+    /// Who reads rows, for those who remove files.
+    pub(crate) readers: Readers,
+    /// Rows that ended since somebody last looked for files that are mostly dead.
+    ended_rows: AtomicU64,
 }
 
 impl CollectionCore {
@@ -60,6 +65,8 @@ impl CollectionCore {
             tenants: Mutex::default(),
             snapshots: RwLock::new(Arc::new(snapshots)),
             is_dropped: AtomicBool::new(false),
+            readers: Readers::default(),
+            ended_rows: AtomicU64::new(0),
         })
     }
 
@@ -85,6 +92,20 @@ impl CollectionCore {
 
     pub(crate) fn set_dropped(&self) {
         self.is_dropped.store(true, Ordering::Release);
+    }
+
+    /// Counts rows that ended.
+    pub(crate) fn note_ended(&self, rows: u64) {
+        // Relaxed, here and below: when to look is all that hangs on it.
+        self.ended_rows.fetch_add(rows, Ordering::Relaxed);
+    }
+
+    pub(crate) fn ended_rows(&self) -> u64 {
+        self.ended_rows.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn forget_ended_rows(&self) {
+        self.ended_rows.store(0, Ordering::Relaxed);
     }
 
     /// The place of a tenant in memory.

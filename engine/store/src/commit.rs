@@ -313,9 +313,14 @@ impl Committer {
         transaction.commit().map_err(|error| catalog.error(error))?;
         for (place, cell) in touched.iter().zip(&cells) {
             let Some(change) = group.changes.remove(place) else { continue };
+            let core = &self.collections[&place.0].0;
+            core.note_ended(change.died.len());
             match cell.state() {
                 Some(state) => state.apply(change),
-                None => cell.note_written(change.born.len()),
+                None => {
+                    cell.note_written(change.born.len());
+                    core.rows.iter().for_each(|rows| rows.forget(&change.died));
+                }
             }
         }
         drop(gates);

@@ -219,7 +219,7 @@ pub(crate) fn keys_with_prefix(
 }
 
 impl DatabaseInner {
-    fn jobs(&self) -> Result<Sender<Job>, WriteError> {
+    pub(crate) fn jobs(&self) -> Result<Sender<Job>, WriteError> {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or(WriteError::Closed)
     }
 

@@ -42,6 +42,7 @@ impl Tenant {
     }
 
     fn search_without(&self, request: &SearchRequest, left_out: &[Key]) -> Result<Vec<Found>, ReadError> {
+        let _reading = self.core.readers.enter();
         let schema = self.core.schema();
         if self.id()?.is_none() {
             // The request is checked all the same.

@@ -64,6 +64,7 @@ impl Tenant {
         if !matches!(declared.kind, FieldType::Keyword | FieldType::Integer | FieldType::Bool) {
             return Err(ReadError::NoGroups { field: by.into(), kind: declared.kind });
         }
+        let _reading = self.core.readers.enter();
         let Some((id, state)) = self.state()? else {
             // The request is checked all the same.
             return self.search(request).map(|_| Vec::new());

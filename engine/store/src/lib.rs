@@ -5,6 +5,7 @@ mod checksum;
 mod codes;
 mod collection;
 mod commit;
+mod compact;
 mod copy;
 mod counters;
 mod database;
@@ -28,6 +29,7 @@ mod request;
 mod row;
 mod rows;
 mod schema;
+mod scroll;
 mod search;
 mod segment;
 mod snapshot;
@@ -41,6 +43,7 @@ mod version;
 
 pub use catalog::STORE_VERSION;
 pub use commit::{Flush, Written};
+pub use compact::Compacted;
 pub use database::Database;
 pub use error::{OpenError, ReadError, StorageError, WriteError};
 pub use fields::Facet;
@@ -58,11 +61,12 @@ pub use schema::{
     DEFAULT_VECTOR, Field, FieldType, GraphChoices, MAX_FIELDS, MAX_NAME_BYTES, Schema, SchemaError,
     UnknownFieldType, VectorField,
 };
+pub use scroll::{Page, ScrollRequest};
 pub use snapshot::SnapshotReader;
-pub use tenant::{Collection, Page, ScrollRequest, Tenant};
+pub use tenant::{Collection, Tenant};
 #[doc(hidden)]
 pub use transfer::check_export;
 pub use transfer::{EXPORT_VERSION, MANIFEST_KEY, Manifest, TransferError};
-pub use upkeep::{CheckReport, Compacted, Damage, Stats};
+pub use upkeep::{CheckReport, Damage, Stats};
 pub use values::{FieldError, FieldValue, Payload};
 pub use version::SnapshotInfo;

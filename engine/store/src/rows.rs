@@ -46,6 +46,8 @@ pub(crate) struct RowFile {
     segments: RwLock<Vec<Option<Arc<Segment>>>>,
     /// Changed by the keeper and by who removes files.
     codes: RwLock<Arc<Codes>>,
+    /// Rows with codes that ended. Never locked for longer than a change of the set.
+    ended: Mutex<RoaringBitmap>,
     /// Segments with writes that were not flushed; `true` in the second for new names in the folder.
     dirty: Mutex<(BTreeSet<usize>, bool)>,
     /// Whether a flush failed; held during a flush, so that nobody takes rows for safe whose flush is still under way.
@@ -72,6 +74,7 @@ impl RowFile {
             dim,
             segments: RwLock::new(segments),
             codes: RwLock::default(),
+            ended: Mutex::default(),
             dirty: Mutex::default(),
             has_failed: Mutex::new(false),
         })
@@ -236,7 +239,10 @@ impl RowFile {
             self.files.remove(&self.path(number))?;
             *place = None;
             let mut codes = self.codes.write().unwrap_or_else(PoisonError::into_inner);
-            *codes = Arc::new(codes.without(number));
+            *codes = Arc::new(codes.without(codes::parts(number)));
+            let range = number * SEGMENT_ROWS..(number + 1) * SEGMENT_ROWS;
+            let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+            ended.remove_range(range.start as u32..=(range.end - 1) as u32);
         }
         Ok(())
     }
@@ -246,27 +252,59 @@ impl RowFile {
         self.codes.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Gives codes to the rows of `rows` that lack them, all of them named by a transaction (codes B2), where many do; whether any
-    /// were looked at. One file per call.
+    /// Rows that ended: their codes are dropped with the next change of their part (codes B4). Nothing is lost by saying so early:
+    /// rows without a code are compared as they are.
+    pub(crate) fn forget(&self, ended: &RoaringBitmap) {
+        let ended = ended & self.codes().coded();
+        if !ended.is_empty() {
+            *self.ended.lock().unwrap_or_else(PoisonError::into_inner) |= ended;
+        }
+    }
+
+    /// Whether [`encode`](Self::encode) may have something to do for `rows`: a look that costs little.
+    pub(crate) fn is_code_missing(&self, rows: &RoaringBitmap) -> bool {
+        !self.ended.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+            || rows.difference_len(self.codes().asked()) > 0
+    }
+
+    /// Gives codes to the rows of `rows` that lack them, all of them named by a transaction (codes B2), where many do, and takes those
+    /// of rows that ended, where there are many; whether any were looked at. One part per call.
     pub(crate) fn encode(&self, metric: Metric, rows: &RoaringBitmap) -> bool {
         let codes = self.codes();
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let newest = rows.max();
         for segment in self.segments().into_iter().flatten() {
-            let mut here = RoaringBitmap::new();
-            here.insert_range(codes::range(segment.number));
-            let here_rows = rows & &here;
-            let missing = here_rows.difference_len(codes.asked());
-            // An eighth more: each row is coded about eight times while a file fills.
-            if missing < FEW_UNCODED.max(here_rows.len() / 8) || here_rows.len() < CODED_PART {
-                continue;
+            for part in codes::parts(segment.number) {
+                let mut here = RoaringBitmap::new();
+                here.insert_range(codes::range(part));
+                let here_rows = rows & &here;
+                let missing = here_rows.difference_len(codes.asked());
+                // An eighth more: each row is coded about eight times while a part fills. A full one gets no more rows.
+                let is_full = newest.is_some_and(|newest| newest > *codes::range(part).end());
+                let few = if is_full { 1 } else { FEW_UNCODED.max(here_rows.len() / 8) };
+                let is_wanted = missing >= few && here_rows.len() >= CODED_PART;
+                let gone = &ended & &here;
+                let is_stale =
+                    gone.len() * codes::GONE_PART > codes.coded().range_cardinality(codes::range(part));
+                if !is_wanted && !is_stale {
+                    continue;
+                }
+                let asked = (here_rows | (codes.asked() & here)) - &gone;
+                let with = codes.with(&segment, part, self.dim, metric, &asked);
+                // Read once, and not needed soon: searches look at a few of them, whole.
+                segment.give_back(0, SEGMENT_ROWS);
+                // Codes of a file that was removed meanwhile are there until the next change; nobody asks for them.
+                *self.codes.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(with);
+                *self.ended.lock().unwrap_or_else(PoisonError::into_inner) -= gone;
+                return true;
             }
-            let with = codes.with(&segment, self.dim, metric, &(here_rows | (codes.asked() & here)));
-            // Read once, and not needed soon: searches look at a few of them, whole.
-            segment.give_back(0, SEGMENT_ROWS);
-            // Codes of a file that was removed meanwhile are there until the next change; nobody asks for them.
-            *self.codes.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(with);
-            return true;
         }
         false
+    }
+
+    /// Rows that were written, of all files that are there.
+    pub(crate) fn count(&self) -> u64 {
+        self.segments().iter().flatten().map(|segment| segment.count()).sum()
     }
 
     /// The numbers of the segments that have a file.
@@ -313,8 +351,8 @@ impl RowFile {
 /// So few rows without a code are compared as fast as they are.
 const FEW_UNCODED: u64 = 512;
 
-/// A file gets codes when a tenant has so many rows in it: places between its rows take memory, too.
-const CODED_PART: u64 = (SEGMENT_ROWS / 16) as u64;
+/// A part gets codes when a tenant has so many rows in it.
+const CODED_PART: u64 = (codes::PART_ROWS / 16) as u64;
 
 /// Rows per call of the kernel: their distances stay in the first-level cache.
 const GATHER: usize = 512;

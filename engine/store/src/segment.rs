@@ -95,6 +95,11 @@ impl Segment {
         self.dim * 4 + SUM
     }
 
+    /// Rows inside the file.
+    pub(crate) fn count(&self) -> u64 {
+        u64::from(self.rows.load(Ordering::Relaxed))
+    }
+
     /// Elements from row to row.
     pub(crate) fn stride(&self) -> usize {
         self.row_bytes() / 4

@@ -7,6 +7,7 @@ use orthant_engine::Key;
 
 use crate::catalog::{OLD, ROWS, SnapshotEntry};
 use crate::collection::state_of;
+use crate::compact::Reading;
 use crate::entry_keys::{caller_key, prefix_end};
 use crate::error::{ReadError, StorageError};
 use crate::fields::Facet;
@@ -17,9 +18,10 @@ use crate::record::Record;
 use crate::request::{Found, SearchRequest};
 use crate::row::Row;
 use crate::schema::Schema;
+use crate::scroll::{Page, ScrollRequest};
 use crate::search::Search;
 use crate::state::TenantState;
-use crate::tenant::{Collection, Page, ScrollRequest, Tenant};
+use crate::tenant::{Collection, Tenant};
 use crate::version::needs;
 
 /// A tenant as a snapshot has it. Everything is in memory, and every search compares all rows that match: a way to look back,
@@ -32,16 +34,19 @@ pub struct SnapshotReader {
     /// The tenant's number; 0 if it never had a row.
     id: u32,
     records: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// So that no file that the snapshot needs goes away with it.
+    _reading: Reading,
 }
 
 impl Tenant {
-    /// The tenant's rows as the snapshot of this name has them. The reader stays as it is, whatever is written, until the snapshot
-    /// is dropped and the collection compacted.
+    /// The tenant's rows as the snapshot of this name has them. The reader stays as it is, whatever is written, also when the snapshot
+    /// is dropped; no file of dead rows is removed while there is one.
     ///
     /// # Errors
     /// [`ReadError::Unknown`], [`ReadError::Storage`].
     pub fn at(&self, snapshot: &str) -> Result<SnapshotReader, ReadError> {
         let collection = Collection::new(self.database.clone(), self.core.clone());
+        let _reading = self.core.readers.enter();
         let Some(entry) = collection.snapshot(snapshot) else {
             return Err(ReadError::Unknown { what: "snapshot", name: snapshot.into() });
         };
@@ -53,7 +58,7 @@ impl Tenant {
         }
         let born = records.iter().filter_map(|(key, value)| self.core.born(&schema, key, value)).collect();
         let (tenant, state, id) = (self.clone(), state_of(&schema, born), id.unwrap_or(0));
-        Ok(SnapshotReader { tenant, schema, state, id, records })
+        Ok(SnapshotReader { tenant, schema, state, id, records, _reading })
     }
 
     fn records_at(

@@ -3,7 +3,6 @@
 //! Rows belong to a tenant, and everything that touches rows is a method of [`Tenant`]: there is no call that could return a
 //! row, a count, a facet or a cached answer of another one. An application without tenants uses one, [`Collection::only`].
 
-use std::ops::Bound;
 use std::sync::{Arc, OnceLock};
 
 use orthant_engine::Key;
@@ -12,7 +11,6 @@ use crate::catalog::ROWS;
 use crate::collection::CollectionCore;
 use crate::commit::{Op, Written};
 use crate::database::{DatabaseInner, check_name};
-use crate::entry_keys::{caller_key, prefix_end};
 use crate::error::{ReadError, WriteError};
 use crate::fields::Facet;
 use crate::filter::Filter;
@@ -38,28 +36,6 @@ pub struct Tenant {
     pub(crate) core: Arc<CollectionCore>,
     name: Box<str>,
     id: OnceLock<u32>,
-}
-
-/// What to scroll through.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct ScrollRequest {
-    /// Go on behind this key; without, from the first.
-    pub after: Option<Key>,
-    /// Rows of a page; 0 counts as 1.
-    pub limit: usize,
-    /// Which rows.
-    pub filter: Option<Filter>,
-    /// Return vectors, too.
-    pub with_vectors: bool,
-}
-
-/// A page of rows, by key: numbers first, then texts.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Page {
-    /// The rows.
-    pub rows: Vec<Row>,
-    /// What to give as `after` for the next page; `None` when there is none.
-    pub next: Option<Key>,
 }
 
 impl Collection {
@@ -131,7 +107,7 @@ impl Tenant {
         Ok(Some((id, self.core.state(id).map_err(Arc::new)?)))
     }
 
-    fn damaged_entry(&self, what: &'static str) -> ReadError {
+    pub(crate) fn damaged_entry(&self, what: &'static str) -> ReadError {
         Arc::new(self.core.shared.catalog.damaged(what)).into()
     }
 
@@ -215,6 +191,7 @@ impl Tenant {
     /// As [`get`](Self::get).
     pub fn get_batch(&self, keys: &[Key]) -> Result<Vec<Option<Row>>, ReadError> {
         let Some(id) = self.id()? else { return Ok(vec![None; keys.len()]) };
+        let _reading = self.core.readers.enter();
         let read = self.core.shared.catalog.read().map_err(Arc::new)?;
         let table = read.open_table(ROWS).map_err(|error| self.catalog_error(error))?;
         let schema = self.core.schema();
@@ -312,77 +289,6 @@ impl Tenant {
         inner.fields.facets(number, declared.kind, set.as_ref().unwrap_or(live), limit).ok_or(none)
     }
 
-    /// A page of rows by key. A page costs the same wherever it starts; a row that stays is on exactly one page, whatever is
-    /// written meanwhile.
-    ///
-    /// # Errors
-    /// [`ReadError`].
-    pub fn scroll(&self, request: &ScrollRequest) -> Result<Page, ReadError> {
-        let schema = self.core.schema();
-        let condition = request.filter.as_ref().map(|filter| filter.resolve(&schema)).transpose()?;
-        let mut page = Page { rows: Vec::new(), next: None };
-        let Some((id, state)) = self.state()? else { return Ok(page) };
-        let limit = request.limit.max(1);
-        let matches = condition.map(|condition| {
-            let inner = state.read();
-            inner.fields.select(&condition, &inner.version.live)
-        });
-        let read = self.core.shared.catalog.read().map_err(Arc::new)?;
-        let table = read.open_table(ROWS).map_err(|error| self.catalog_error(error))?;
-        let prefix = self.core.entry_keys.tenant(id);
-        let start = match &request.after {
-            Some(key) => Bound::Excluded(self.core.entry_keys.row(id, key)),
-            None => Bound::Included(prefix.clone()),
-        };
-        if let Some(matches) = matches.as_ref().filter(|matches| matches.len() < FEW_MATCHES) {
-            // Few rows match: look them up by key instead of passing all others.
-            let mut keys: Vec<Vec<u8>> = {
-                let inner = state.read();
-                let place = |row| inner.keys.key(row).map(|key| self.core.entry_keys.row(id, key));
-                matches.iter().filter_map(place).collect()
-            };
-            keys.sort_unstable();
-            let from = match &start {
-                Bound::Excluded(start) => keys.partition_point(|key| key <= start),
-                _ => 0,
-            };
-            for place in &keys[from..] {
-                let Some(value) = table.get(&place[..]).map_err(|error| self.catalog_error(error))? else {
-                    continue;
-                };
-                if !Record::decode(place, value.value()).is_some_and(|record| matches.contains(record.row)) {
-                    continue;
-                }
-                if page.rows.len() == limit {
-                    page.next = page.rows.last().map(|row| row.key.clone());
-                    break;
-                }
-                let key = caller_key(place).ok_or_else(|| self.damaged_entry("a row"))?;
-                page.rows.push(self.row(&schema, key, place, value.value(), request.with_vectors)?);
-            }
-            return Ok(page);
-        }
-        let end = prefix_end(&prefix);
-        let start = start.as_ref().map(|start| &start[..]);
-        let range = (start, Bound::Excluded(&end[..]));
-        for entry in table.range::<&[u8]>(range).map_err(|error| self.catalog_error(error))? {
-            let (place, value) = entry.map_err(|error| self.catalog_error(error))?;
-            let (place, value) = (place.value(), value.value());
-            if let Some(matches) = &matches
-                && !Record::decode(place, value).is_some_and(|record| matches.contains(record.row))
-            {
-                continue;
-            }
-            if page.rows.len() == limit {
-                page.next = page.rows.last().map(|row| row.key.clone());
-                break;
-            }
-            let key = caller_key(place).ok_or_else(|| self.damaged_entry("a row"))?;
-            page.rows.push(self.row(&schema, key, place, value, request.with_vectors)?);
-        }
-        Ok(page)
-    }
-
     /// The keys of rows that were found damaged, so far. They are in no result; [`get`](Self::get) says what is wrong.
     ///
     /// # Errors
@@ -392,6 +298,3 @@ impl Tenant {
         Ok(state.read().damaged.iter().cloned().collect())
     }
 }
-
-/// Below this many matches a page looks its rows up one by one.
-const FEW_MATCHES: u64 = 10_000;

@@ -1,17 +1,15 @@
-//! Looking after a collection: figures, a full check, repair, compaction.
+//! Looking after a collection: figures, a full check, repair.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use orthant_engine::Key;
 use serde::Serialize;
 
 use crate::catalog::Table;
-use crate::commit::{Op, Upsert};
 use crate::entry_keys::{caller_key, parts};
-use crate::error::{ReadError, StorageError, WriteError};
+use crate::error::{ReadError, WriteError};
 use crate::old::decode_old;
 use crate::record::Record;
 use crate::rows::SEGMENT_ROWS;
@@ -38,6 +36,8 @@ pub struct Stats {
     pub loaded_tenants: u64,
     /// See above.
     pub loaded_bytes: u64,
+    /// About how many bytes the codes of rows take in memory.
+    pub code_bytes: u64,
     /// Rows in graphs.
     pub graph_rows: u64,
     /// Rows of tenants with a graph that are not linked yet.
@@ -88,26 +88,6 @@ pub enum Damage {
     },
 }
 
-/// What compaction did.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct Compacted {
-    /// Rows moved out of files that were mostly dead.
-    pub moved_rows: u64,
-    /// Files of dead rows that were removed.
-    pub removed_files: u64,
-}
-
-/// A file with a smaller share of live rows than this is emptied: what is moved is then at most what is freed.
-const SPARSE: f64 = 0.5;
-
-/// Longest wait for readers that still see dead rows; their files stay until the next compaction.
-const PATIENCE: Duration = Duration::from_secs(5);
-
-fn storage(error: StorageError) -> WriteError {
-    WriteError::Storage(Arc::new(error))
-}
-
 impl Collection {
     /// Figures.
     ///
@@ -119,6 +99,7 @@ impl Collection {
             tenants: core.tenant_names().map_err(Arc::new)?.len() as u64,
             snapshots: core.snapshots().len() as u64,
             vector_bytes: core.rows.iter().map(|rows| rows.bytes()).sum(),
+            code_bytes: core.rows.iter().map(|rows| rows.codes().bytes() as u64).sum(),
             ..Stats::default()
         };
         let prefix = core.entry_keys.all();
@@ -149,6 +130,7 @@ impl Collection {
     /// [`ReadError::Storage`] if the catalog itself cannot be read.
     pub fn check(&self) -> Result<CheckReport, ReadError> {
         let core = &self.core;
+        let _reading = core.readers.enter();
         let schema = core.schema();
         let names: BTreeMap<u32, Box<str>> =
             core.tenant_names().map_err(Arc::new)?.into_iter().map(|(name, id)| (id, name)).collect();
@@ -223,148 +205,4 @@ impl Collection {
         }
         Ok(deleted)
     }
-
-    /// Gives back the space of dead rows: rows of files that are mostly dead are written anew, then files without a live row
-    /// are removed. Readers and writers go on meanwhile.
-    ///
-    /// # Errors
-    /// [`WriteError`].
-    pub fn compact(&self) -> Result<Compacted, WriteError> {
-        let mut done = Compacted::default();
-        let sparse = self.sparse_segments()?;
-        if !sparse.is_empty() {
-            done.moved_rows = self.move_rows(&sparse)?;
-        }
-        self.settle_readers();
-        // After this no crash brings a row back that lies in a file without live ones.
-        let core = self.core.clone();
-        done.removed_files += self.database.task(move |committer| {
-            committer.checkpoint(Vec::new())?;
-            let next = committer.collections.get(&core.id).map(|(_, counters)| counters.clone());
-            let Some(next) = next else { return Ok(0) };
-            let used = used_segments(&core).map_err(storage)?;
-            let is_seen =
-                core.cells().iter().filter_map(|cell| cell.state()).any(|state| state.retired() > 0);
-            let mut removed = 0;
-            for (vector, rows) in core.rows.iter().enumerate().filter(|_| !is_seen) {
-                let is_multi = core.schema().vectors[vector].multi;
-                let last = if is_multi { next.positions[vector] } else { next.row } as usize / SEGMENT_ROWS;
-                for segment in rows.segment_numbers() {
-                    if segment < last
-                        && !used.contains_key(&(vector, segment))
-                        && rows.remove_segment(segment).is_ok()
-                    {
-                        removed += 1;
-                    }
-                }
-            }
-            Ok::<u64, WriteError>(removed)
-        })??;
-        Ok(done)
-    }
-
-    /// Row files of plain vectors, but for the last, that are mostly dead.
-    fn sparse_segments(&self) -> Result<Vec<usize>, WriteError> {
-        let used = used_segments(&self.core).map_err(storage)?;
-        let schema = self.core.schema();
-        let mut sparse: Vec<usize> = Vec::new();
-        for (vector, rows) in self.core.rows.iter().enumerate() {
-            if schema.vectors[vector].multi {
-                continue;
-            }
-            let numbers = rows.segment_numbers();
-            for &segment in numbers.iter().take(numbers.len().saturating_sub(1)) {
-                let live = used.get(&(vector, segment)).copied().unwrap_or(0);
-                if live > 0 && (live as f64) < SPARSE * SEGMENT_ROWS as f64 {
-                    sparse.push(segment);
-                }
-            }
-        }
-        sparse.sort_unstable();
-        sparse.dedup();
-        Ok(sparse)
-    }
-
-    /// Writes the rows of these segments anew, unless they change meanwhile.
-    fn move_rows(&self, segments: &[usize]) -> Result<u64, WriteError> {
-        let core = &self.core;
-        let read = |error| WriteError::Read(Box::new(error));
-        let names: BTreeMap<u32, Box<str>> =
-            core.tenant_names().map_err(storage)?.into_iter().map(|(name, id)| (id, name)).collect();
-        let mut places: Vec<(u32, Vec<u8>, u32)> = Vec::new();
-        for_each_entry(&core.shared.catalog, Table::Rows, &core.entry_keys.all(), |place, value| {
-            if let Some(record) = Record::decode(place, value)
-                && segments.binary_search(&(record.row as usize / SEGMENT_ROWS)).is_ok()
-            {
-                let tenant = parts(place).map_or(u32::MAX, |parts| parts.tenant);
-                places.push((tenant, place.to_vec(), record.row));
-            }
-        })
-        .map_err(storage)?;
-        let mut moved = 0;
-        for batch in places.chunk_by(|a, b| a.0 == b.0).flat_map(|tenant| tenant.chunks(256)) {
-            let Some(name) = batch.first().and_then(|(tenant, ..)| names.get(tenant)) else { continue };
-            let tenant = self.tenant(name)?;
-            let schema = core.schema();
-            let mut ops = Vec::with_capacity(batch.len());
-            for (_, place, row) in batch {
-                let Some(key) = caller_key(place) else { continue };
-                match tenant.get(key) {
-                    Ok(Some(found)) => {
-                        let upsert = found.prepare(&schema)?;
-                        ops.push(Op::Upsert(Upsert { if_row: Some(*row), ..upsert }));
-                    }
-                    // Deleted meanwhile, or damaged: a damaged row stays where it is, for `check` to report.
-                    Ok(None) | Err(ReadError::RowDamaged { .. }) => {}
-                    Err(error) => return Err(read(error)),
-                }
-            }
-            moved += self.database.commit(core, name, schema, ops)?.rows as u64;
-        }
-        Ok(moved)
-    }
-
-    /// Waits, not for ever, until no reader sees a row that ended.
-    fn settle_readers(&self) {
-        let started = Instant::now();
-        while started.elapsed() < PATIENCE {
-            let states: Vec<_> = self.core.cells().iter().filter_map(|cell| cell.state()).collect();
-            if states.iter().all(|state| state.retired() == 0) {
-                return;
-            }
-            if self.database.keeper.lock().is_ok_and(|keeper| keeper.is_none()) {
-                // Without background work, this is who forgets them.
-                states.iter().for_each(|state| drop(state.purge()));
-            }
-            std::thread::sleep(Duration::from_millis(2));
-        }
-    }
-}
-
-/// How many rows, live or kept for snapshots, each file of each vector holds.
-fn used_segments(
-    core: &crate::collection::CollectionCore,
-) -> Result<BTreeMap<(usize, usize), u64>, StorageError> {
-    let mut used = BTreeMap::new();
-    let mut count = |record: Record| {
-        for placed in &record.vectors {
-            for position in placed.start..placed.start.saturating_add(placed.count) {
-                *used.entry((usize::from(placed.vector), position as usize / SEGMENT_ROWS)).or_default() += 1;
-            }
-        }
-    };
-    let prefix = core.entry_keys.all();
-    let mut unknown = 0u64;
-    for_each_entry(&core.shared.catalog, Table::Rows, &prefix, |place, value| {
-        Record::decode(place, value).map_or_else(|| unknown += 1, &mut count);
-    })?;
-    for_each_entry(&core.shared.catalog, Table::Old, &core.id.to_be_bytes(), |place, bytes| {
-        let record = decode_old(place, bytes).and_then(|old| Record::decode(&old.key, &old.value));
-        record.map_or_else(|| unknown += 1, &mut count);
-    })?;
-    if unknown > 0 {
-        // Where the vectors of a damaged entry lie is not known: no file is without use then.
-        return Err(core.shared.catalog.damaged("a row"));
-    }
-    Ok(used)
 }

@@ -37,9 +37,19 @@ pub(crate) fn for_each_entry(
     catalog: &Catalog,
     table: Table,
     prefix: &[u8],
+    each: impl FnMut(&[u8], &[u8]),
+) -> Result<(), StorageError> {
+    for_each_in(catalog, &catalog.read()?, table, prefix, each)
+}
+
+/// As [`for_each_entry`], in a view of the catalog that was taken before.
+pub(crate) fn for_each_in(
+    catalog: &Catalog,
+    read: &redb::ReadTransaction,
+    table: Table,
+    prefix: &[u8],
     mut each: impl FnMut(&[u8], &[u8]),
 ) -> Result<(), StorageError> {
-    let read = catalog.read()?;
     let table = read.open_table(table.definition()).map_err(|error| catalog.error(error))?;
     let end = prefix_end(prefix);
     for entry in table.range(prefix..&end[..]).map_err(|error| catalog.error(error))? {

@@ -87,7 +87,7 @@ fn candidates_hold_the_nearest() {
 fn whole_numbers_lose_nothing() {
     let (rows, all) = file(64, |_, value| (value * 30.0).round() + 120.0);
     let codes = encoded(&rows, Metric::L2, &all);
-    assert!(codes.files.values().all(|file| file.step == 1.0 && file.slack < 1e-2));
+    assert!(codes.parts.values().all(|file| file.step == 1.0 && file.slack < 1e-2));
     check(&rows, &codes, Metric::L2, 64, 20);
 }
 

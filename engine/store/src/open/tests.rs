@@ -5,7 +5,8 @@ use super::*;
 use crate::catalog::{ROWS, Table, put_meta};
 use crate::entry_keys::is_short;
 use crate::files::Simulated;
-use crate::tenant::{ScrollRequest, Tenant};
+use crate::scroll::ScrollRequest;
+use crate::tenant::Tenant;
 use crate::{Row, Schema, SearchRequest};
 
 fn options(disk: &Simulated) -> Options {
