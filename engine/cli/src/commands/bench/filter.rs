@@ -74,14 +74,18 @@ pub(super) fn run(args: &FilterArgs) -> anyhow::Result<()> {
     for (correlation, name, queries) in
         [("none", "any", &any), ("positive", "near", &nearest), ("negative", "near", &farthest)]
     {
-        let (_, qps_unfiltered) = timed(&tenant, queries, |query| SearchRequest::new(query, K).ef(args.ef))?;
         for selectivity in SELECTIVITIES {
             let bound = ((n as f64 * selectivity / 100.0).round() as i64).max(1);
             let filter: Filter = field(name).lt(bound);
             let matches = tenant.count(Some(&filter))? as usize;
-            let request = |query: Vec<f32>| SearchRequest::new(query, K).ef(args.ef).filter(filter.clone());
-            let (found, qps) = timed(&tenant, queries, request)?;
-            let (truth, qps_scan) = timed(&tenant, queries, |query| request(query).exact())?;
+            let plain = |query: &Vec<f32>| SearchRequest::new(query.clone(), K).ef(args.ef);
+            let filtered = |query: &Vec<f32>| plain(query).filter(filter.clone());
+            let ways: [Vec<SearchRequest>; 3] = [
+                queries.iter().map(filtered).collect(),
+                queries.iter().map(plain).collect(),
+                queries.iter().map(|query| filtered(query).exact()).collect(),
+            ];
+            let ([found, _, truth], [qps, qps_unfiltered, qps_scan]) = timed(&tenant, &ways)?;
             let wanted = K.min(matches);
             let is_hit = |found: &Found, truth: &[Found]| {
                 truth.last().is_some_and(|last| found.distance <= last.distance * (1.0 + 1e-5) + 1e-7)
@@ -125,24 +129,33 @@ pub(super) fn run(args: &FilterArgs) -> anyhow::Result<()> {
 }
 
 /// How long each figure is timed for, at least: a pass over all queries may take less than a disturbance does.
-const TIMED: Duration = Duration::from_millis(30);
+const TIMED: Duration = Duration::from_millis(150);
 
-/// All queries once, then again until enough time went by; the results, and queries per second of the fastest pass on this thread.
-fn timed(
-    tenant: &Tenant,
-    queries: &[Vec<f32>],
-    request: impl Fn(Vec<f32>) -> SearchRequest,
-) -> anyhow::Result<(Vec<Vec<Found>>, f64)> {
-    let requests: Vec<SearchRequest> = queries.iter().map(|query| request(query.clone())).collect();
-    let found = requests.iter().map(|request| tenant.search(request)).collect::<Result<_, _>>()?;
-    let start = Instant::now();
-    let mut fastest = f64::INFINITY;
-    while fastest.is_infinite() || start.elapsed() < TIMED {
-        let started = Instant::now();
-        for request in &requests {
-            std::hint::black_box(tenant.search(request)?);
-        }
-        fastest = fastest.min(started.elapsed().as_secs_f64());
+/// The passes of a way are timed in so many turns, between those of the other ways: what is compared meets the same disturbances.
+const TURNS: u32 = 6;
+
+/// The results of one way of asking, by query.
+type Answers = Vec<Vec<Found>>;
+
+/// The results of each way of asking, and queries per second of its fastest pass on this thread.
+fn timed(tenant: &Tenant, ways: &[Vec<SearchRequest>; 3]) -> anyhow::Result<([Answers; 3], [f64; 3])> {
+    let mut found: [Answers; 3] = Default::default();
+    for (found, requests) in found.iter_mut().zip(ways) {
+        *found = requests.iter().map(|request| tenant.search(request)).collect::<Result<_, _>>()?;
     }
-    Ok((found, queries.len() as f64 / fastest))
+    let mut fastest = [f64::INFINITY; 3];
+    let mut spent = [Duration::ZERO; 3];
+    for turn in 1..=TURNS {
+        for ((requests, fastest), spent) in ways.iter().zip(&mut fastest).zip(&mut spent) {
+            while *spent < TIMED * turn / TURNS {
+                let started = Instant::now();
+                for request in requests {
+                    std::hint::black_box(tenant.search(request)?);
+                }
+                *fastest = fastest.min(started.elapsed().as_secs_f64());
+                *spent += started.elapsed();
+            }
+        }
+    }
+    Ok((found, fastest.map(|fastest| ways[0].len() as f64 / fastest)))
 }
