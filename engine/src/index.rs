@@ -421,6 +421,12 @@ impl Index {
         self.pool = OnceLock::new();
     }
 
+    /// Whether searches and inserts give up rows half read that are too far by then (the default), or read every row
+    /// whole. Rows of fewer than 192 dimensions, and those under the inner product, are read whole anyway; scans begin at 96.
+    pub fn set_screening(&mut self, is_on: bool) {
+        self.kernels.screen(is_on);
+    }
+
     /// Takes a place and fills it (N1). Without a key the row gets the next number.
     pub(crate) fn append(
         &self,

@@ -48,6 +48,7 @@ pub use remove::RemoveError;
 pub use rowless::{ROWLESS_VERSION, ReadRow};
 pub use search::{Batch, Hit, Match, SearchError, SearchParams, Searcher};
 pub use snapshot::{FORMAT_VERSION, OpenError, OpenOptions, SaveError};
+pub use space::Screened;
 
 pub use orthant_kernels as kernels;
 pub use orthant_pool as pool;

@@ -18,7 +18,7 @@ use crate::blocks::BlockScratch;
 use crate::filter::{Unfiltered, Walk};
 use crate::ids::{Key, KeyRef, RowId};
 use crate::index::{Index, first_not_finite, normalize};
-use crate::space::{Margin, RowSpace};
+use crate::space::{Margin, RowSpace, Screened};
 
 /// A search result: smaller distance is nearer; L2 distances have their root taken, cosine distance is
 /// 1 - cos, inner products are negated.
@@ -198,6 +198,11 @@ impl Searcher<'_> {
         self.index.search_with(query, params, &mut self.scratch)
     }
 
+    /// Of the last search over whole rows: how many it screened, and how many of those it gave up half read.
+    pub fn screened(&self) -> Screened {
+        self.scratch.screened
+    }
+
     /// Nodes whose blocks the last search by [blocks](crate::Quantization::Blocks) read: what it cost.
     pub fn expanded(&self) -> usize {
         self.scratch.block.expanded()
@@ -215,6 +220,7 @@ pub(crate) struct SearchScratch {
     pub(crate) nodes: Vec<NodeId>,
     distances: Vec<f32>,
     pub(crate) hits: Vec<Hit>,
+    screened: Screened,
 }
 
 thread_local! {
@@ -300,6 +306,7 @@ impl Index {
     /// Copies a query into `scratch`, of unit length where that counts, and says how rows are compared with it.
     pub(crate) fn take_query(&self, query: &[f32], scratch: &mut SearchScratch) -> RowSpace<'_> {
         scratch.hits.clear();
+        scratch.screened = Screened::default();
         scratch.query.clear();
         scratch.query.extend_from_slice(query);
         let mut space = self.space();
@@ -334,6 +341,7 @@ impl Index {
                 let scorer = space.from(&scratch.query, margin);
                 let scorer = if W::IS_SCAN { scorer.for_scan() } else { scorer };
                 let found = walk.search(self, &scorer, params.k, ef, &mut scratch.graph);
+                scratch.screened = scorer.screened();
                 let hit =
                     |found: &Neighbor| Hit { node: found.node, generation: 0, distance: found.distance };
                 scratch.hits.extend(found.iter().take(params.k).map(hit));

@@ -64,6 +64,8 @@ pub(crate) struct RowKernels {
     parts: Option<(Kernel, Kernel)>,
     /// The same, for scans alone.
     scan_parts: Option<(Kernel, Kernel)>,
+    /// Every row is read whole.
+    is_whole: bool,
     /// What the codes of the rows are compared by.
     code_metric: Metric,
 }
@@ -85,7 +87,20 @@ impl RowKernels {
             Ok(Some((Kernel::new(inner, cut)?, Kernel::new(inner, dim - cut)?)))
         };
         let (parts, scan_parts) = (parts_from(SCREEN_FROM_DIM)?, parts_from(SCREEN_SCAN_FROM_DIM)?);
-        Ok(Self { metric, whole, parts, scan_parts, code_metric })
+        Ok(Self { metric, whole, parts, scan_parts, is_whole: false, code_metric })
+    }
+
+    /// Whether rows are screened where their dimension allows it.
+    pub(crate) fn screen(&mut self, is_on: bool) {
+        self.is_whole = !is_on;
+    }
+
+    fn parts(&self) -> Option<&(Kernel, Kernel)> {
+        self.parts.as_ref().filter(|_| !self.is_whole)
+    }
+
+    fn scan_parts(&self) -> Option<&(Kernel, Kernel)> {
+        self.scan_parts.as_ref().filter(|_| !self.is_whole)
     }
 
     /// The kernel of whole rows.
@@ -123,7 +138,7 @@ impl<'a> RowSpace<'a> {
     /// Distances from a query of the index's dimension.
     pub(crate) fn from(self, query: &'a [f32], margin: Margin) -> RowScorer<'a> {
         assert_eq!(query.len(), self.kernels.whole.dim(), "a query has the dimension of the index");
-        RowScorer { space: self, query, parts: self.kernels.parts.as_ref(), share: Cell::default(), margin }
+        RowScorer { space: self, query, parts: self.kernels.parts(), share: Cell::default(), margin }
     }
 
     /// Whether distances must be computed from inner products because of zero rows.
@@ -149,6 +164,17 @@ struct Share {
     rows: u32,
     sum: f32,
     squares: f32,
+    /// What came of all rows.
+    screened: Screened,
+}
+
+/// Rows that a search met, and what was read of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Screened {
+    /// Rows whose first part was compared.
+    pub rows: u32,
+    /// Of those, how many were given up after it.
+    pub given_up: u32,
 }
 
 impl Share {
@@ -174,9 +200,14 @@ impl Share {
 }
 
 impl<'a> RowScorer<'a> {
+    /// What was screened until now; nothing where rows are read whole.
+    pub(crate) fn screened(&self) -> Screened {
+        self.share.get().screened
+    }
+
     /// The same distances for a scan, most of whose rows lie beyond the bound.
     pub(crate) fn for_scan(self) -> Self {
-        Self { parts: self.space.kernels.scan_parts.as_ref(), ..self }
+        Self { parts: self.space.kernels.scan_parts(), ..self }
     }
 }
 
@@ -207,6 +238,9 @@ impl RowScorer<'_> {
             // A NaN is kept: it is the scorer's answer, not a reason to stop.
             count += usize::from(sum <= limit || sum.is_nan());
         }
+        share.screened.rows += ids.len() as u32;
+        share.screened.given_up += (ids.len() - count) as u32;
+        self.share.set(share);
         let mut rest = [0.0f32; BATCH];
         let rest = &mut rest[..count];
         let (query, base) = (self.query[cut..].as_ptr(), base.wrapping_add(cut));
@@ -281,7 +315,7 @@ impl<'s> Space for RowSpace<'s> {
     fn scorer(&self, id: NodeId) -> RowScorer<'_> {
         // SAFETY: P1.
         let query = unsafe { self.rows.row_unchecked(id) };
-        let parts = self.kernels.parts.as_ref();
+        let parts = self.kernels.parts();
         RowScorer { space: *self, query, parts, share: Cell::default(), margin: Margin::INSERT }
     }
 

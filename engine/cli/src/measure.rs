@@ -7,6 +7,7 @@
 use std::time::Instant;
 
 use orthant_engine::{Batch, SearchParams, Searcher};
+use serde::Serialize;
 
 /// Speed of one query after the other on the calling thread.
 #[derive(Debug, Clone, Copy)]
@@ -21,7 +22,18 @@ pub(crate) struct Speed {
     pub(crate) p99_us: f64,
 }
 
-/// What the searcher finds for each of `queries`, one per call.
+/// What searches cost, beside time.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub(crate) struct Effort {
+    /// Blocks read per query; 0 where lists are no blocks.
+    pub(crate) expanded: f64,
+    /// Whole rows screened per query; 0 where rows are read whole, or not at all.
+    pub(crate) screened: f64,
+    /// Share of those that were given up after their first part.
+    pub(crate) given_up: f64,
+}
+
+/// What the searcher finds for each of `queries`, one per call, and at what cost.
 ///
 /// # Shapes
 /// `queries: [n × dim]`, row-major.
@@ -30,12 +42,24 @@ pub(crate) fn one_by_one(
     queries: &[f32],
     dim: usize,
     params: SearchParams,
-) -> anyhow::Result<Batch> {
-    let mut batch = Batch::missing(queries.len() / dim, params.k);
+) -> anyhow::Result<(Batch, Effort)> {
+    let n = queries.len() / dim;
+    let mut batch = Batch::missing(n, params.k);
+    let (mut expanded, mut screened, mut given_up) = (0, 0, 0);
     for (query, vector) in queries.chunks_exact(dim).enumerate() {
         batch.set(query, searcher.search(vector, params)?);
+        let rows = searcher.screened();
+        expanded += searcher.expanded();
+        screened += u64::from(rows.rows);
+        given_up += u64::from(rows.given_up);
     }
-    Ok(batch)
+    let per_query = |count: f64| count / n.max(1) as f64;
+    let effort = Effort {
+        expanded: per_query(expanded as f64),
+        screened: per_query(screened as f64),
+        given_up: given_up as f64 / screened.max(1) as f64,
+    };
+    Ok((batch, effort))
 }
 
 /// Times `reps` passes over `queries`, one query per call.

@@ -98,6 +98,9 @@ pub(crate) struct SweepArgs {
     /// Candidates whose exact distance is computed at the end; 0 = the engine's choice
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) rerank: usize,
+    /// Read every row whole, instead of giving up those that are too far when a third is read; graphs of whole rows
+    #[arg(long)]
+    pub(crate) no_screening: bool,
     /// Print one JSON line per measurement and one object over all of them on the last line
     #[arg(long)]
     pub(crate) json: bool,

@@ -34,6 +34,7 @@ use serde_json::json;
 
 use crate::args::{BenchArgs, BenchKind, MetricName, ModeName, SweepArgs};
 use crate::failure::WithHint;
+use crate::measure::Effort;
 use crate::output::{self, Output, count, plural, rate, seconds};
 use crate::progress::Progress;
 use crate::vectors::Vectors;
@@ -64,6 +65,7 @@ struct SearchLine {
     reps: usize,
     p50_us: f64,
     p99_us: f64,
+    effort: Effort,
     #[serde(skip_serializing_if = "Option::is_none")]
     ids_file: Option<PathBuf>,
 }
@@ -103,6 +105,7 @@ fn sweep(args: &SweepArgs) -> anyhow::Result<()> {
 
     let cores = if args.cores.is_empty() { machine::allowed_cores() } else { args.cores.clone() };
     let (mut index, build) = build(args, &base, metric, &cores)?;
+    index.set_screening(!args.no_screening);
     output.line(format_args!(
         "{} of {dim} dimensions ({metric}) built in {}: {} vec/s on {}; {} of memory",
         plural(base.rows(), "vector", "vectors"),
@@ -274,7 +277,7 @@ fn search(
     }
     pin(&[args.core.or(cores.first().copied()).unwrap_or(0)]);
     let mut searcher = index.searcher();
-    let found = measure::one_by_one(&mut searcher, queries, index.dim(), params)?;
+    let (found, effort) = measure::one_by_one(&mut searcher, queries, index.dim(), params)?;
     let ids_file = args.out_dir.as_ref().map(|folder| folder.join(format!("ids-{ef}.ibin")));
     if let Some(path) = &ids_file {
         truth::write(path, &found, None)?;
@@ -299,6 +302,7 @@ fn search(
         reps: args.reps,
         p50_us: speed.p50_us,
         p99_us: speed.p99_us,
+        effort,
         ids_file,
     })
 }

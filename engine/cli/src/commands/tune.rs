@@ -133,7 +133,7 @@ fn judge(
     let mut searcher = index.searcher();
     let mut at = |ef: usize, timed: bool| -> anyhow::Result<(f64, f64)> {
         let params = SearchParams::new(k, ef);
-        let recall = truth::recall(&measure::one_by_one(&mut searcher, queries, dim, params)?, near);
+        let recall = truth::recall(&measure::one_by_one(&mut searcher, queries, dim, params)?.0, near);
         let qps = if timed {
             measure::speed(&mut searcher, queries, dim, params, REPETITIONS)?.qps_best
         } else {

@@ -299,7 +299,7 @@ impl Stage<'_> {
                 output::note(format_args!("--ef {asked} is below k = {k} and was raised to it"));
             }
             let params = SearchParams::new(k, ef);
-            let found = measure::one_by_one(&mut searcher, queries, self.dim, params)?;
+            let (found, _) = measure::one_by_one(&mut searcher, queries, self.dim, params)?;
             let recall_at_10 = truth::recall(&found, &truth);
             let speed = measure::speed(&mut searcher, queries, self.dim, params, REPS)?;
             progress.add(1);

@@ -234,7 +234,7 @@ impl Data<'_> {
         for node in exact.nodes.iter_mut().filter(|node| **node != Batch::MISSING) {
             *node = live[*node as usize];
         }
-        let found = measure::one_by_one(&mut index.searcher(), self.queries, self.dim, params)?;
+        let (found, _) = measure::one_by_one(&mut index.searcher(), self.queries, self.dim, params)?;
         Ok(truth::recall(&truth::by_number(index, &found), &exact))
     }
 
