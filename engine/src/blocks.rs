@@ -27,6 +27,8 @@ use orthant_quant::{
 pub(crate) use search::BlockScratch;
 pub(crate) use tuning::{BEAMS, Tuning};
 
+use crate::vector::squared_length;
+
 /// Rows that searches may begin at, at most.
 const ENTRIES: usize = 1024;
 
@@ -273,13 +275,28 @@ impl Blocks {
     ) {
         self.prepare_query(query, prepared);
         let origin = match self.metric {
-            Metric::L2 => prepared.turned.iter().map(|value| value * value).sum(),
+            Metric::L2 => squared_length(&prepared.turned) as f32,
             _ => 0.0,
         };
-        starts.clear();
         if self.groups.is_empty() {
-            return;
+            return starts.clear();
         }
+        // Whether a node is there is two reads from anywhere: asked of the nearest, which nearly always are.
+        let (mut nearest, mut count) = self.nearest_entries(prepared, origin, |_, _| true);
+        if !nearest[..count].iter().all(|&(start, generation)| is_there(start.node, generation)) {
+            (nearest, count) = self.nearest_entries(prepared, origin, is_there);
+        }
+        starts.clear();
+        starts.extend(nearest[..count].iter().map(|&(start, _)| start));
+    }
+
+    /// The nearest entries of the groups that are opened, nearest first, with their generations, and how many there are.
+    fn nearest_entries(
+        &self,
+        prepared: &BlockQuery,
+        origin: f32,
+        is_there: impl Fn(NodeId, u32) -> bool,
+    ) -> ([(Neighbor, u32); STARTS], usize) {
         let mut estimates = [0.0; BLOCK_LANES];
         self.edges.estimate(&prepared.edges, origin, &self.middles, f32::INFINITY, &mut estimates);
         let mut opened = [(f32::INFINITY, usize::MAX); OPENED];
@@ -290,23 +307,27 @@ impl Blocks {
                 opened[place] = (estimate, group);
             }
         }
+        let mut nearest = [(Neighbor { node: NodeId::MAX, distance: f32::INFINITY }, 0); STARTS];
+        let mut count = 0;
         let groups = opened.iter().filter_map(|&(_, group)| self.groups.get(group));
         for entries in groups.flatten() {
-            let bound = if starts.len() < STARTS { f32::INFINITY } else { starts[STARTS - 1].distance };
+            let bound = if count < STARTS { f32::INFINITY } else { nearest[STARTS - 1].0.distance };
             let mut near =
                 self.edges.estimate(&prepared.edges, origin, &entries.codes, bound, &mut estimates);
             while near != 0 {
                 let lane = near.trailing_zeros() as usize;
                 near &= near - 1;
                 let (node, generation) = entries.nodes[lane];
-                let start = Neighbor { node, distance: estimates[lane] };
-                let place = starts.partition_point(|other| other.distance <= start.distance);
+                let distance = estimates[lane];
+                let place = nearest[..count].partition_point(|(other, _)| other.distance <= distance);
                 if place < STARTS && is_there(node, generation) {
-                    starts.truncate(STARTS - 1);
-                    starts.insert(place, start);
+                    count = STARTS.min(count + 1);
+                    nearest[place..count].rotate_right(1);
+                    nearest[place] = (Neighbor { node, distance }, generation);
                 }
             }
         }
+        (nearest, count)
     }
 
     /// Prepares a query alone.

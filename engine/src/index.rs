@@ -28,6 +28,7 @@ use crate::ids::{Key, KeyRef, RowId};
 use crate::keys::{KeyMode, KeyRefused, Keys, Kind, MAX_KEY_BYTES};
 use crate::mode::Mode;
 use crate::space::{RowKernels, RowSpace};
+use crate::vector::{first_not_finite, normalize};
 
 /// A vector index: insert, remove, search, save, open.
 ///
@@ -717,36 +718,9 @@ pub(crate) fn key_error(refused: KeyRefused) -> InsertError {
     }
 }
 
-/// The first column that holds a NaN or an infinity.
-pub(crate) fn first_not_finite(row: &[f32]) -> Option<usize> {
-    // A sum of zeros unless some value is not finite: no branch per element.
-    let probe: f32 = row.iter().map(|value| value * 0.0).sum();
-    if probe == 0.0 { None } else { row.iter().position(|value| !value.is_finite()) }
-}
-
-/// Scales a row to unit length; whether it could: a zero row stays zero.
-pub(crate) fn normalize(row: &mut [f32]) -> bool {
-    let square: f64 = row.iter().map(|&value| f64::from(value) * f64::from(value)).sum();
-    if square > 0.0 {
-        let scale = 1.0 / square.sqrt();
-        row.iter_mut().for_each(|value| *value = (f64::from(*value) * scale) as f32);
-    }
-    square > 0.0
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn not_finite_is_found_where_it_is() {
-        let mut row = vec![1.5f32; 37];
-        assert_eq!(first_not_finite(&row), None);
-        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-            row[31] = bad;
-            assert_eq!(first_not_finite(&row), Some(31));
-        }
-    }
 
     #[test]
     fn a_row_is_found_while_an_earlier_one_is_still_being_written() {
@@ -761,14 +735,5 @@ mod tests {
         drop(slow_writer);
         let unused = RowId { node: 0, generation: 0 };
         assert_eq!(index.key(unused), None, "a row that was never written has no key");
-    }
-
-    #[test]
-    fn normalize_survives_extremes() {
-        for mut row in [vec![1e-30f32; 8], vec![1e30f32; 8], vec![0.0; 8]] {
-            let is_scaled = normalize(&mut row);
-            let square: f32 = row.iter().map(|value| value * value).sum();
-            assert!(if is_scaled { (square - 1.0).abs() < 1e-6 } else { square == 0.0 }, "{square}");
-        }
     }
 }

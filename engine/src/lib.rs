@@ -30,6 +30,7 @@ mod snapshot;
 mod space;
 mod speed;
 mod train;
+mod vector;
 mod words;
 
 pub use builder::{BuildError, IndexBuilder, MAX_DIM, Quantization, UnknownQuantization};

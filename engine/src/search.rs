@@ -17,8 +17,9 @@ use orthant_quant::Sq8Query;
 use crate::blocks::BlockScratch;
 use crate::filter::{Unfiltered, Walk};
 use crate::ids::{Key, KeyRef, RowId};
-use crate::index::{Index, first_not_finite, normalize};
+use crate::index::Index;
 use crate::space::{Margin, RowSpace, Screened};
+use crate::vector::{first_not_finite, normalize};
 
 /// A search result: smaller distance is nearer; L2 distances have their root taken, cosine distance is
 /// 1 - cos, inner products are negated.

@@ -57,7 +57,7 @@ impl Index {
                 let from = points.len();
                 points.extend(a.iter().zip(b).map(|(a, b)| (a + b) * 0.5));
                 if self.metric == Metric::Cosine {
-                    crate::index::normalize(&mut points[from..]);
+                    crate::vector::normalize(&mut points[from..]);
                 }
             }
         }

@@ -16,7 +16,8 @@ use orthant_storage::persist::{FileWriter, MappedFile, Verify};
 
 use super::BulkError;
 use crate::ids::KeyRef;
-use crate::index::{Index, InsertError, key_error, normalize};
+use crate::index::{Index, InsertError, key_error};
+use crate::vector::normalize;
 
 /// The kind of file that rows lie in.
 const KIND: [u8; 8] = *b"orrows\0\0";
