@@ -234,16 +234,14 @@ impl Graph {
             walk.waiting.widen();
         }
         let mut estimates = [0.0; BLOCK_LANES];
-        let mut near = scorer.neighbors(distance, payload, walk.waiting.bound(), &mut estimates);
+        let near = scorer.neighbors(distance, payload, walk.waiting.bound(), &mut estimates);
         ahead.ask_for_the_rest();
-        while near != 0 {
-            let lane = near.trailing_zeros() as usize;
-            near &= near - 1;
-            let Some(&word) = words.get(lane) else { break };
-            let neighbor = node_of(word);
-            if walk.waiting.offer(estimates[lane], neighbor) && !walk.is_home {
+        let mut let_in = walk.waiting.offer_lanes(near, &estimates, words);
+        if !walk.is_home {
+            while let_in != 0 {
                 // Where its list lies: the first of two waits.
-                self.hint_head(neighbor);
+                self.hint_head(node_of(words[let_in.trailing_zeros() as usize]));
+                let_in &= let_in - 1;
             }
         }
         true

@@ -11,6 +11,8 @@
 
 use crate::NodeId;
 use crate::beam::ordered_bits;
+use crate::blocks::BLOCK_LANES;
+use crate::lists::node_of;
 
 /// An empty place in the table of nodes.
 const EMPTY: u64 = u64::MAX;
@@ -38,6 +40,8 @@ pub(super) struct Waiting {
     count: usize,
     /// The place of the nearest, while anything waits.
     nearest: usize,
+    /// Its estimate.
+    least: f32,
     width: usize,
     /// Estimates from here on can never be taken.
     bound: f32,
@@ -51,6 +55,8 @@ pub(super) struct Waiting {
     known: Vec<u64>,
     /// The places of the table that are in use: clearing them alone keeps the rest out of the cache.
     marked: Vec<u32>,
+    /// How many those are.
+    marks: usize,
     shift: u32,
     find: Option<FindFn>,
 }
@@ -68,22 +74,23 @@ impl Waiting {
         self.distances.clear();
         self.nodes.clear();
         // All that a search may need: no more allocation, however long it is.
-        self.distances.reserve(self.most() + 2 * STEP);
-        self.nodes.reserve(self.most() + 2 * STEP);
+        self.distances.reserve(self.most() + BLOCK_LANES + STEP);
+        self.nodes.reserve(self.most() + BLOCK_LANES + STEP);
         self.chosen.reserve(self.most() + 2 * STEP);
         self.spent.clear();
         self.spent.reserve(2 * self.width + STEP);
         let places = (32 * self.width).next_power_of_two().clamp(FEWEST_PLACES, MOST_PLACES);
         self.shift = 32 - places.ilog2();
         if places == self.known.len() {
-            self.marked.drain(..).for_each(|place| self.known[place as usize] = EMPTY);
+            self.marked[..self.marks].iter().for_each(|&place| self.known[place as usize] = EMPTY);
         } else {
-            self.marked.clear();
             self.known.clear();
             self.known.resize(places, EMPTY);
-            // Each place once.
-            self.marked.reserve(places);
+            // Each place once, and one that is written and not counted.
+            self.marked.clear();
+            self.marked.resize(places + 1, 0);
         }
+        self.marks = 0;
         self.find.get_or_insert_with(find_fn);
     }
 
@@ -104,8 +111,7 @@ impl Waiting {
 
     #[inline(always)]
     fn place(&self, node: NodeId) -> usize {
-        // 2³² over the golden ratio: spreads runs of ids over the table.
-        (node.wrapping_mul(0x9E37_79B9) >> self.shift) as usize
+        place_of(node, self.shift)
     }
 
     #[inline(always)]
@@ -117,7 +123,8 @@ impl Waiting {
     #[inline(always)]
     fn note(&mut self, place: usize, node: NodeId, estimate: u32) {
         if self.known[place] == EMPTY {
-            self.marked.push(place as u32);
+            self.marked[self.marks] = place as u32;
+            self.marks += 1;
         }
         self.known[place] = u64::from(node) << 32 | u64::from(estimate);
     }
@@ -135,35 +142,72 @@ impl Waiting {
     }
 
     /// Lets a node wait, unless it does at a nearer estimate, or was taken. Whether it does now.
-    #[inline(always)]
     pub(super) fn offer(&mut self, estimate: f32, node: NodeId) -> bool {
-        let (place, bits) = (self.place(node), ordered_bits(estimate));
-        let known = self.known[place];
-        if (known >> 32) as NodeId == node && known as u32 <= bits {
-            return false;
-        }
-        if known as u32 != TAKEN {
-            self.note(place, node, bits);
-        }
-        if self.count == self.distances.len() {
+        self.offer_lanes(1, &[estimate; BLOCK_LANES], &[node]) != 0
+    }
+
+    /// Offers the nodes that `words` names in the lanes of `near`, lane after lane, each at its estimate. A bit for each that
+    /// waits now.
+    ///
+    /// Whether a node is let in is a coin toss, so nothing branches on it.
+    #[inline(always)]
+    pub(super) fn offer_lanes(
+        &mut self,
+        near: u32,
+        estimates: &[f32; BLOCK_LANES],
+        words: &[u32],
+    ) -> u32 {
+        if self.count + BLOCK_LANES >= self.distances.len() {
             self.grow();
         }
-        self.distances[self.count] = estimate;
-        self.nodes[self.count] = node;
-        // The nearest of none: the place behind those in use, which is infinite.
-        if estimate < self.distances[self.nearest] {
-            self.nearest = self.count;
+        let shift = self.shift;
+        let mut let_in = 0;
+        let mut left = near;
+        while left != 0 {
+            let lane = left.trailing_zeros() as usize;
+            left &= left - 1;
+            let Some(&word) = words.get(lane) else { break };
+            let (node, bits) = (node_of(word), ordered_bits(estimates[lane]));
+            let known = self.known[place_of(node, shift)];
+            let is_waiting = (known >> 32) as NodeId == node && known as u32 <= bits;
+            let_in |= u32::from(!is_waiting) << lane;
         }
-        self.count += 1;
-        true
+        let start = self.count;
+        let (distances, nodes) = (&mut self.distances[start..], &mut self.nodes[start..]);
+        let (mut count, mut marks) = (0, self.marks);
+        let mut nearest = self.nearest;
+        let mut least = if start > 0 { self.least } else { f32::INFINITY };
+        left = let_in;
+        while left != 0 {
+            let lane = left.trailing_zeros() as usize;
+            left &= left - 1;
+            let Some(&word) = words.get(lane) else { break };
+            let (node, estimate) = (node_of(word), estimates[lane]);
+            let place = place_of(node, shift);
+            let known = self.known[place];
+            let noted = u64::from(node) << 32 | u64::from(ordered_bits(estimate));
+            self.known[place] = if known as u32 == TAKEN { known } else { noted };
+            // Written over by the next where it is not counted.
+            self.marked[marks] = place as u32;
+            marks += usize::from(known == EMPTY);
+            (distances[count], nodes[count]) = (estimate, node);
+            let is_nearest = estimate < least;
+            least = if is_nearest { estimate } else { least };
+            nearest = if is_nearest { start + count } else { nearest };
+            count += 1;
+        }
+        self.count = start + count;
+        (self.nearest, self.least, self.marks) = (nearest, least, marks);
+        let_in
     }
 
     #[cold]
     fn grow(&mut self) {
-        if self.count >= self.most() {
+        if self.count + BLOCK_LANES >= self.most() {
             self.drop_farthest();
         }
-        let length = (self.count + STEP).next_multiple_of(STEP);
+        // One more, which is written and not counted.
+        let length = (self.count + BLOCK_LANES + 1).next_multiple_of(STEP).max(self.distances.len());
         self.distances.resize(length, f32::INFINITY);
         self.nodes.resize(length, NodeId::MAX);
     }
@@ -212,7 +256,8 @@ impl Waiting {
     fn seek(&mut self) {
         if let Some(find) = self.find {
             // SAFETY: `find_fn` asked the CPU.
-            self.nearest = unsafe { find(&self.distances) };
+            self.nearest = unsafe { find(&self.distances[..self.count.next_multiple_of(STEP)]) };
+            self.least = self.distances[self.nearest];
         }
     }
 
@@ -236,7 +281,7 @@ impl Waiting {
             self.spent.select_nth_unstable_by(self.width, f32::total_cmp);
             self.spent.truncate(self.width);
         }
-        self.spent.push(self.distances[self.nearest]);
+        self.spent.push(self.least);
         self.drop_nearest();
         Some(node)
     }
@@ -244,7 +289,7 @@ impl Waiting {
     /// The nearest estimate that waits; infinite when there is none.
     #[inline(always)]
     pub(super) fn nearest(&self) -> f32 {
-        if self.count == 0 { f32::INFINITY } else { self.distances[self.nearest] }
+        if self.count == 0 { f32::INFINITY } else { self.least }
     }
 
     /// The node that is taken next, if no nearer one comes. Nodes that were taken before are passed over.
@@ -264,10 +309,17 @@ impl Waiting {
     #[inline(always)]
     fn is_over(&self) -> bool {
         self.spent.len() >= self.width && {
-            let nearest = self.distances[self.nearest];
+            let nearest = self.least;
             self.spent.iter().filter(|&&spent| spent <= nearest).count() >= self.width
         }
     }
+}
+
+/// The place in the table that a node can have.
+#[inline(always)]
+fn place_of(node: NodeId, shift: u32) -> usize {
+    // 2³² over the golden ratio: spreads runs of ids over the table.
+    (node.wrapping_mul(0x9E37_79B9) >> shift) as usize
 }
 
 fn find_fn() -> FindFn {
