@@ -14,10 +14,10 @@ use orthant_storage::{MemoryOptions, Region, RegionError, RowArena, RowLayout};
 use crate::edges::{self, AnchorForm};
 use crate::ids::{Key, KeyRef};
 use crate::index::Index;
-use crate::vector::{first_not_finite, normalize};
 use crate::keys::Keys;
 use crate::packed::{Coding, unpack};
 use crate::snapshot::{OpenError, OpenOptions, Opening, SaveError};
+use crate::vector::{first_not_finite, normalize};
 
 /// The kind of file.
 pub(crate) const KIND: [u8; 8] = *b"orthless";

@@ -1,13 +1,14 @@
 //! What a search over blocks has yet to expand.
 //!
-//! Estimates wait in no order: putting one in is an append, and the nearest is found by looking at all of them, 16 at a time.
-//! A search puts in several times as many as it takes out, so that is far cheaper than to keep them sorted.
+//! Estimates wait in no order: putting one in is an append, and the nearest is found by looking at the least of each 16, and then
+//! at 16. A search puts in several times as many as it takes out, so that is far cheaper than to keep them sorted.
 //!
 //! * **W1** With width `w`, what is taken is what a sorted array of the `w` nearest nodes would give: the search is over
 //!   when `w` nodes that were taken are nearer than every one that still waits.
 //! * **W2** Places of `distances` behind those in use are infinite, up to a whole number of steps.
+//! * **W3** `mins[step]` is the least of its 16 distances, for all steps before `settled`; behind those in use it is infinite.
 //!
-//! Cost: an append per estimate, a look at all that wait per node taken.
+//! Cost: an append per estimate, a look at the least of each 16 that wait per node taken.
 
 use crate::NodeId;
 use crate::beam::ordered_bits;
@@ -36,6 +37,9 @@ const SPARE: usize = 256;
 pub(super) struct Waiting {
     distances: Vec<f32>,
     nodes: Vec<NodeId>,
+    /// The least of each step (W3), a whole number of steps of them.
+    mins: Vec<f32>,
+    settled: usize,
     /// How many wait.
     count: usize,
     /// The place of the nearest, while anything waits.
@@ -61,21 +65,32 @@ pub(super) struct Waiting {
     find: Option<FindFn>,
 }
 
-/// The first place of the smallest number.
+/// The first place of the smallest of some distances. Makes those of `mins` that are named, and from `settled` to the last, true
+/// before (W3).
 ///
 /// Safety: the CPU has what the function was compiled for.
-type FindFn = unsafe fn(&[f32]) -> usize;
+type FindFn = unsafe fn(&[f32], &mut [f32], Unsettled) -> usize;
+
+/// Steps whose least is to be found again: `one`, and those of `from..`.
+#[derive(Debug, Clone, Copy)]
+struct Unsettled {
+    one: usize,
+    from: usize,
+}
 
 impl Waiting {
     pub(super) fn reset(&mut self, ef: usize) {
         self.width = ef.max(1);
         self.bound = f32::INFINITY;
         (self.count, self.nearest) = (0, 0);
+        self.settled = 0;
         self.distances.clear();
         self.nodes.clear();
+        self.mins.clear();
         // All that a search may need: no more allocation, however long it is.
         self.distances.reserve(self.most() + BLOCK_LANES + STEP);
         self.nodes.reserve(self.most() + BLOCK_LANES + STEP);
+        self.mins.reserve((self.most() + BLOCK_LANES) / STEP + 2 * STEP);
         self.chosen.reserve(self.most() + 2 * STEP);
         self.spent.clear();
         self.spent.reserve(2 * self.width + STEP);
@@ -151,12 +166,7 @@ impl Waiting {
     ///
     /// Whether a node is let in is a coin toss, so nothing branches on it.
     #[inline(always)]
-    pub(super) fn offer_lanes(
-        &mut self,
-        near: u32,
-        estimates: &[f32; BLOCK_LANES],
-        words: &[u32],
-    ) -> u32 {
+    pub(super) fn offer_lanes(&mut self, near: u32, estimates: &[f32; BLOCK_LANES], words: &[u32]) -> u32 {
         if self.count + BLOCK_LANES >= self.distances.len() {
             self.grow();
         }
@@ -197,6 +207,7 @@ impl Waiting {
             count += 1;
         }
         self.count = start + count;
+        self.settled = self.settled.min(start / STEP);
         (self.nearest, self.least, self.marks) = (nearest, least, marks);
         let_in
     }
@@ -210,6 +221,7 @@ impl Waiting {
         let length = (self.count + BLOCK_LANES + 1).next_multiple_of(STEP).max(self.distances.len());
         self.distances.resize(length, f32::INFINITY);
         self.nodes.resize(length, NodeId::MAX);
+        self.mins.resize((length / STEP).next_multiple_of(STEP), f32::INFINITY);
     }
 
     /// Drops what `width` of all estimates are nearer than.
@@ -228,14 +240,13 @@ impl Waiting {
         self.chosen.extend(self.spent.iter().take(room));
         let rank = self.width.min(self.chosen.len().saturating_sub(1));
         if self.chosen.is_empty() {
-            return self.seek();
+            return;
         }
         let (_, &mut bound, _) = self.chosen.select_nth_unstable_by(rank, f32::total_cmp);
         if self.chosen.len() > self.width {
             self.cut(bound);
         }
         self.keep(|waiting, place| waiting.distances[place] < waiting.bound);
-        self.seek();
     }
 
     /// Keeps the estimates of some places, in their order.
@@ -249,15 +260,24 @@ impl Waiting {
             }
         }
         self.distances[kept..].fill(f32::INFINITY);
-        self.count = kept;
+        self.mins.fill(f32::INFINITY);
+        (self.count, self.settled) = (kept, 0);
+        self.seek(0);
     }
 
+    /// Finds the nearest, where `step` and what is not settled changed.
     #[inline(always)]
-    fn seek(&mut self) {
+    fn seek(&mut self, step: usize) {
         if let Some(find) = self.find {
+            // The step of the place behind the last is looked at too: what was taken from there is gone.
+            let steps = self.count / STEP + 1;
+            let changed = Unsettled { one: step, from: self.settled.min(steps - 1) };
+            let (distances, mins) =
+                (&self.distances[..steps * STEP], &mut self.mins[..steps.next_multiple_of(STEP)]);
             // SAFETY: `find_fn` asked the CPU.
-            self.nearest = unsafe { find(&self.distances[..self.count.next_multiple_of(STEP)]) };
+            self.nearest = unsafe { find(distances, mins, changed) };
             self.least = self.distances[self.nearest];
+            self.settled = self.count / STEP;
         }
     }
 
@@ -268,7 +288,7 @@ impl Waiting {
         self.distances[self.nearest] = self.distances[self.count];
         self.nodes[self.nearest] = self.nodes[self.count];
         self.distances[self.count] = f32::INFINITY;
-        self.seek();
+        self.seek(self.nearest / STEP);
     }
 
     /// The node with the nearest estimate that was not taken yet.
@@ -335,35 +355,49 @@ fn find_fn() -> FindFn {
     find
 }
 
-/// What [`find`] does; the compiler makes the second half of that a loop over single numbers.
+/// What [`find`] does; the compiler makes that a loop over single numbers.
 ///
 /// # Safety
 /// The CPU has AVX-512F.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
-unsafe fn find_512(numbers: &[f32]) -> usize {
+unsafe fn find_512(distances: &[f32], mins: &mut [f32], changed: Unsettled) -> usize {
     use std::arch::x86_64::{
-        _CMP_EQ_OQ, _mm512_cmp_ps_mask, _mm512_loadu_ps, _mm512_min_ps, _mm512_reduce_min_ps, _mm512_set1_ps,
+        _CMP_EQ_OQ, _mm512_cmp_ps_mask, _mm512_loadu_ps, _mm512_mask_mov_ps, _mm512_min_ps,
+        _mm512_reduce_min_ps, _mm512_set1_ps, _mm512_storeu_ps,
     };
-    let steps = numbers.as_chunks::<STEP>().0;
+    let steps = distances.as_chunks::<STEP>().0;
+    let groups = mins.as_chunks_mut::<STEP>().0;
     // SAFETY: a step is 16 numbers.
     let load = |step: &[f32; STEP]| unsafe { _mm512_loadu_ps(step.as_ptr()) };
-    let mut least = [_mm512_set1_ps(f32::INFINITY); 4];
-    let (fours, rest) = steps.as_chunks::<4>();
-    for four in fours {
-        for (least, step) in least.iter_mut().zip(four) {
-            *least = _mm512_min_ps(*least, load(step));
+    // Groups are written whole: a part that is written and read with the rest at once would be waited for.
+    let mut least = _mm512_set1_ps(f32::INFINITY);
+    for (number, group) in groups.iter_mut().enumerate() {
+        let mut all = load(group);
+        let end = steps.len().min((number + 1) * STEP);
+        let is_changed = changed.one / STEP == number || (changed.from.max(number * STEP) < end);
+        if is_changed {
+            let start = changed.from.max(number * STEP);
+            let one = (changed.one / STEP == number).then_some(changed.one);
+            for step in one.into_iter().chain(start..end.max(start)) {
+                let min = _mm512_set1_ps(_mm512_reduce_min_ps(load(&steps[step])));
+                all = _mm512_mask_mov_ps(all, 1 << (step % STEP), min);
+            }
+            // SAFETY: a group is 16 numbers.
+            unsafe { _mm512_storeu_ps(group.as_mut_ptr(), all) };
         }
+        least = _mm512_min_ps(least, all);
     }
-    for step in rest {
-        least[0] = _mm512_min_ps(least[0], load(step));
-    }
-    let least = _mm512_min_ps(_mm512_min_ps(least[0], least[1]), _mm512_min_ps(least[2], least[3]));
     let least = _mm512_set1_ps(_mm512_reduce_min_ps(least));
-    for (number, step) in steps.iter().enumerate() {
-        let is_least = _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(load(step), least);
+    let first = |numbers: &[f32; STEP]| _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(load(numbers), least);
+    for (number, group) in groups.iter().enumerate() {
+        let is_least = first(group);
         if is_least != 0 {
-            return number * STEP + is_least.trailing_zeros() as usize;
+            let step = number * STEP + is_least.trailing_zeros() as usize;
+            // All are infinite where nothing waits.
+            return steps
+                .get(step)
+                .map_or(0, |step_of| step * STEP + first(step_of).trailing_zeros() as usize);
         }
     }
     0
@@ -373,31 +407,41 @@ unsafe fn find_512(numbers: &[f32]) -> usize {
 /// The CPU has AVX2.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
-unsafe fn find_256(numbers: &[f32]) -> usize {
-    find(numbers)
+unsafe fn find_256(distances: &[f32], mins: &mut [f32], changed: Unsettled) -> usize {
+    find(distances, mins, changed)
 }
 
-/// The first place of the smallest of whole steps of numbers; 0 when there is none.
+/// The first place of the smallest of whole steps of numbers.
 #[inline(always)]
-fn find(numbers: &[f32]) -> usize {
-    let steps = numbers.as_chunks::<STEP>().0;
-    let mut least = [f32::INFINITY; STEP];
-    for step in steps {
-        for lane in 0..STEP {
-            least[lane] = if step[lane] < least[lane] { step[lane] } else { least[lane] };
-        }
+fn find(distances: &[f32], mins: &mut [f32], changed: Unsettled) -> usize {
+    let steps = distances.as_chunks::<STEP>().0;
+    mins[changed.one] = least(&steps[changed.one]);
+    for (min, step) in mins[changed.from..].iter_mut().zip(&steps[changed.from..]) {
+        *min = least(step);
     }
-    let least = least.iter().fold(f32::INFINITY, |a, &b| if b < a { b } else { a });
-    for (number, step) in steps.iter().enumerate() {
-        let mut is_least = 0u32;
-        for (lane, &number) in step.iter().enumerate() {
-            is_least |= u32::from(number == least) << lane;
+    let mins = &mins[..steps.len()];
+    let step = first(mins, mins.iter().fold(f32::INFINITY, |a, &b| if b < a { b } else { a }));
+    step * STEP + first(&steps[step], mins[step])
+}
+
+/// The smallest of a step.
+#[inline(always)]
+fn least(numbers: &[f32; STEP]) -> f32 {
+    let mut least = *numbers;
+    let mut half = STEP / 2;
+    while half > 0 {
+        for lane in 0..half {
+            least[lane] = if least[lane + half] < least[lane] { least[lane + half] } else { least[lane] };
         }
-        if is_least != 0 {
-            return number * STEP + is_least.trailing_zeros() as usize;
-        }
+        half /= 2;
     }
-    0
+    least[0]
+}
+
+/// The first place of a number that is one of them; 0 where none is.
+#[inline(always)]
+fn first(numbers: &[f32], number: f32) -> usize {
+    numbers.iter().position(|&other| other == number).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -406,18 +450,22 @@ mod tests {
 
     #[test]
     fn the_smallest_is_found_by_every_way() {
-        for length in [0usize, 16, 32, 160] {
+        for steps in [1usize, 2, 10, 17, 40] {
+            let places = steps * STEP;
             let mut numbers: Vec<f32> =
-                (0..length).map(|at| (crate::level::mix(at as u64) % 40) as f32 - 5.0).collect();
-            for _ in 0..=length {
+                (0..places).map(|at| (crate::level::mix(at as u64) % 40) as f32 - 5.0).collect();
+            let none = || vec![f32::INFINITY; steps.next_multiple_of(STEP)];
+            let (mut mins, mut others) = (none(), none());
+            let mut changed = Unsettled { one: 0, from: 0 };
+            for _ in 0..=places {
                 let expected =
-                    (0..length).min_by(|&a, &b| numbers[a].total_cmp(&numbers[b])).unwrap_or_default();
-                assert_eq!(find(&numbers), expected);
+                    (0..places).min_by(|&a, &b| numbers[a].total_cmp(&numbers[b])).unwrap_or_default();
+                assert_eq!(find(&numbers, &mut mins, changed), expected);
                 // SAFETY: `find_fn` asks the CPU.
-                assert_eq!(unsafe { find_fn()(&numbers) }, expected);
-                if length > 0 {
-                    numbers[expected] = f32::INFINITY;
-                }
+                assert_eq!(unsafe { find_fn()(&numbers, &mut others, changed) }, expected);
+                assert_eq!(mins, others);
+                numbers[expected] = f32::INFINITY;
+                changed = Unsettled { one: expected / STEP, from: steps };
             }
         }
     }
