@@ -57,6 +57,7 @@ pub use graph::{Graph, GraphState};
 pub use level::LevelDraw;
 pub use memory::{GraphMemory, Memory, MemoryError};
 pub use monitor::{Advice, Quality};
+#[cfg(not(loom))]
 pub use refine::RunRanges;
 pub use remove::RemoveError;
 pub use scorer::{Scorer, Space};
