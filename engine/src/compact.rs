@@ -149,6 +149,10 @@ impl Index {
                 // SAFETY: as above.
                 unsafe { codes.discard(first..last + 1) };
             }
+            if let Some(halves) = &self.halves {
+                // SAFETY: as above.
+                unsafe { halves.discard(first..last + 1) };
+            }
         }
         free.iter().for_each(|&node| self.graph.give_slot_back(node));
     }

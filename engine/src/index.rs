@@ -24,6 +24,7 @@ use crate::codes::{Codes, CodesError};
 use crate::directory::{Claim, Directory};
 use crate::drift::Drift;
 use crate::gate::Choice;
+use crate::halves::Halves;
 use crate::ids::{Key, KeyRef, RowId};
 use crate::keys::{KeyMode, KeyRefused, Keys, Kind, MAX_KEY_BYTES};
 use crate::mode::Mode;
@@ -63,12 +64,15 @@ pub struct Index {
     pub(crate) mode: Option<Mode>,
     pub(crate) codes: Option<Codes>,
     pub(crate) blocks: Option<Blocks>,
+    /// What searches over blocks compare last, instead of whole rows.
+    pub(crate) halves: Option<Halves>,
     /// What the lists carry and why, once that was decided.
     pub(crate) choice: Option<Choice>,
     /// What came since.
     pub(crate) drift: Drift,
     /// What the user fixed of it.
     pub(crate) block_bits: usize,
+    pub(crate) half_rows: Option<bool>,
     pub(crate) target_recall: f32,
     pub(crate) workers: Workers,
     pub(crate) memory: MemoryOptions,
@@ -505,6 +509,10 @@ impl Index {
         if let Some(codes) = &self.codes {
             // SAFETY: the caller's promise.
             SCRATCH.with_borrow_mut(|(_, buffer)| unsafe { codes.encode(node, row, buffer) })?;
+        }
+        if let Some(halves) = &self.halves {
+            // SAFETY: the caller's promise.
+            unsafe { halves.encode(node, row) }?;
         }
         let key = key.unwrap_or_else(|| KeyRef::Int(self.keys.take_number()));
         // SAFETY: the caller's promise.

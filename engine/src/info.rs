@@ -6,6 +6,7 @@ use orthant_storage::PageReport;
 
 use crate::builder::Quantization;
 use crate::gate::Choice;
+use crate::halves::HalfRows;
 use crate::ids::RowId;
 use crate::index::SCRATCH;
 use crate::mode::Mode;
@@ -39,6 +40,8 @@ pub struct Info {
     pub is_trained: bool,
     /// What searches compare, and on what evidence; `None` unless trained with [`Quantization::Blocks`] or in a [`Mode`].
     pub choice: Option<Choice>,
+    /// What rows at half precision were found to do; `None` where searches compare whole rows last.
+    pub half_rows: Option<HalfRows>,
     /// Rows that it was decided on.
     pub decided_rows: u64,
     /// Rows that came since. When these are half of those, [`Index::train`] asks again.
@@ -61,6 +64,8 @@ pub struct MemoryInfo {
     pub row_bytes: usize,
     /// Bytes per row that the codes take.
     pub code_bytes: usize,
+    /// Bytes per row of rows at half precision; 0 without them.
+    pub half_bytes: usize,
     /// Bytes per row of level-0 neighbor lists.
     pub list_bytes: usize,
 }
@@ -114,6 +119,7 @@ impl Index {
             },
             mode: self.mode,
             choice: self.choice.clone(),
+            half_rows: self.halves_in_use().map(|halves| halves.evidence),
             decided_rows: self.drift.rows(),
             inserted_since: self.drift.inserted(),
             isa: self.kernels.whole().isa(),
@@ -122,6 +128,7 @@ impl Index {
                 codes: self.codes.as_ref().map(|codes| codes.codes.pages()),
                 row_bytes: self.rows.layout().stride() * 4,
                 code_bytes: self.codes.as_ref().map_or(0, |codes| codes.codes.width() + 4),
+                half_bytes: self.halves.as_ref().map_or(0, |halves| halves.column().width() * 2),
                 list_bytes: config.m0().next_multiple_of(16) * 4
                     + config.payload_bytes().next_multiple_of(64),
             },

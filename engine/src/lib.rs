@@ -13,6 +13,7 @@ mod extend;
 mod filter;
 mod flat;
 mod gate;
+mod halves;
 mod ids;
 mod index;
 mod info;
@@ -37,6 +38,7 @@ pub use builder::{BuildError, IndexBuilder, MAX_DIM, Quantization, UnknownQuanti
 pub use bulk::{BelowFloor, BulkError, BulkMemory, BulkOptions, BulkPhase, BulkReport, BulkWatch, Resume};
 pub use flat::{FlatRows, exact};
 pub use gate::{Choice, Trial};
+pub use halves::HalfRows;
 pub use ids::{Key, KeyRef, RowId};
 pub use index::{FillError, Index, InsertError};
 pub use info::{IndexReport, Info, MemoryInfo};

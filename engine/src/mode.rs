@@ -6,14 +6,15 @@ use crate::builder::Quantization;
 ///
 /// | mode | searches read | bytes per row at d dimensions and M 16, about |
 /// |---|---|---|
-/// | `Speed` | lists with the codes of their edges, 1 to 4 bits per dimension | 9·d to 21·d + 400 |
+/// | `Speed` | lists with the codes of their edges, 1 to 4 bits per dimension, then the best few rows at half precision; whole rows stay in the file | 7·d to 19·d + 400 |
 /// | `Balanced` | one byte per dimension, then the best few rows | 5·d + 180 |
 /// | `Memory` | the same, and rows stay in the file | d + 180, and what the system keeps of the file |
 ///
 /// What a mode costs in recall is measured when the index is trained: [`Info::choice`](crate::Info::choice).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Mode {
-    /// Fastest, and largest.
+    /// Fastest, and largest. Rows at half precision are kept where they find as much; whole ones take memory while the index is
+    /// built, until it was saved and opened.
     Speed,
     /// Rows and their codes in memory.
     Balanced,

@@ -57,6 +57,16 @@ impl Index {
         }
         let codes = self.codes.as_ref().map(|codes| self.codes_in(codes, &order)).transpose()?;
         let keys = self.keys.reordered(&order, &self.memory)?;
+        if let Some(halves) = &self.halves {
+            // Into a new column first (Z2).
+            let mut moved = self.new_halves(halves.scale(), order.len())?;
+            moved.evidence = halves.evidence;
+            for (row, &node) in (0..).zip(&order) {
+                // SAFETY: as above, and nobody else knows the new column.
+                unsafe { moved.encode(row, self.rows.row_unchecked(node)) }?;
+            }
+            self.halves = Some(moved);
+        }
         (self.graph, self.rows, self.codes, self.keys) = (graph, rows, codes, keys);
         self.directory = Directory::unfilled();
         self.refresh_entries();

@@ -9,13 +9,14 @@
 
 use std::sync::OnceLock;
 
-use orthant_graph::{Neighbor, NodeId, Scratch};
+use orthant_graph::{Neighbor, NodeId, Scorer, Scratch};
 use orthant_kernels::{IsaError, Metric};
 use orthant_pool::{CancelToken, PoolError};
 use orthant_quant::Sq8Query;
 
 use crate::blocks::BlockScratch;
 use crate::filter::{Unfiltered, Walk};
+use crate::halves::Halves;
 use crate::ids::{Key, KeyRef, RowId};
 use crate::index::Index;
 use crate::space::{Margin, RowSpace, Screened};
@@ -220,6 +221,8 @@ pub(crate) struct SearchScratch {
     /// To be compared at full precision.
     pub(crate) nodes: Vec<NodeId>,
     distances: Vec<f32>,
+    /// The query as rows at half precision are scaled.
+    scaled: Vec<f32>,
     pub(crate) hits: Vec<Hit>,
     screened: Screened,
 }
@@ -234,11 +237,25 @@ thread_local! {
 impl SearchScratch {
     /// Compares `self.nodes` at full precision and keeps the best `k`.
     pub(crate) fn rerank(&mut self, space: RowSpace<'_>, k: usize) {
-        use orthant_graph::Scorer;
-        self.hits.clear();
+        self.size_distances();
+        space.from(&self.query, Margin::NARROW_SEARCH).score_batch(&self.nodes, &mut self.distances);
+        self.keep_best(k);
+    }
+
+    /// The same at half precision.
+    fn rerank_halves(&mut self, halves: &Halves, k: usize) {
+        self.size_distances();
+        halves.from(&self.query, &mut self.scaled).score_batch(&self.nodes, &mut self.distances);
+        self.keep_best(k);
+    }
+
+    fn size_distances(&mut self) {
         self.distances.clear();
         self.distances.resize(self.nodes.len(), 0.0);
-        space.from(&self.query, Margin::NARROW_SEARCH).score_batch(&self.nodes, &mut self.distances);
+    }
+
+    fn keep_best(&mut self, k: usize) {
+        self.hits.clear();
         let pairs = self.nodes.iter().zip(&self.distances);
         self.hits.extend(pairs.map(|(&node, &distance)| Hit { node, generation: 0, distance }));
         self.hits.sort_unstable_by(|a, b| a.distance.total_cmp(&b.distance).then(a.node.cmp(&b.node)));
@@ -290,7 +307,7 @@ impl Index {
         let space = self.take_query(query, scratch);
         let blocks = self.blocks_in_use().filter(|_| W::IS_PLAIN);
         if blocks.is_some_and(|blocks| self.search_in_blocks(blocks, params, walk.without(), &pin, scratch)) {
-            scratch.rerank(space, params.k);
+            self.rank(space, params.k, scratch);
         } else {
             for _ in 0..ATTEMPTS {
                 scratch.hits.clear();
@@ -302,6 +319,20 @@ impl Index {
         }
         self.show(scratch);
         Ok(&scratch.hits)
+    }
+
+    /// Compares what a search over blocks found once more, at half precision where that does.
+    pub(crate) fn rank(&self, space: RowSpace<'_>, k: usize, scratch: &mut SearchScratch) {
+        match self.halves_in_use() {
+            // Asked after the search, which saw all its rows published: one that does not fit was marked before (H2).
+            Some(halves) if !space.is_by_product() => scratch.rerank_halves(halves, k),
+            _ => scratch.rerank(space, k),
+        }
+    }
+
+    /// Rows at half precision, where all fit.
+    pub(crate) fn halves_in_use(&self) -> Option<&Halves> {
+        self.halves.as_ref().filter(|halves| !halves.is_exceeded())
     }
 
     /// Copies a query into `scratch`, of unit length where that counts, and says how rows are compared with it.
@@ -338,13 +369,23 @@ impl Index {
         let ef = params.ef.max(params.k);
         match &self.codes {
             None => {
+                let hit =
+                    |found: &Neighbor| Hit { node: found.node, generation: 0, distance: found.distance };
+                // Whole rows may lie in the file. A scan is asked for exact answers.
+                let halves = self.halves_in_use().filter(|_| !W::IS_SCAN && !space.is_by_product());
+                if let Some(halves) = halves {
+                    let SearchScratch { query, scaled, graph, hits, .. } = scratch;
+                    let found = walk.search(self, &halves.from(query, scaled), params.k, ef, graph);
+                    // Asked again: one that does not fit may have come meanwhile.
+                    if !halves.is_exceeded() {
+                        return hits.extend(found.iter().take(params.k).map(hit));
+                    }
+                }
                 let margin = if ef >= 2 * params.k { Margin::WIDE_SEARCH } else { Margin::NARROW_SEARCH };
                 let scorer = space.from(&scratch.query, margin);
                 let scorer = if W::IS_SCAN { scorer.for_scan() } else { scorer };
                 let found = walk.search(self, &scorer, params.k, ef, &mut scratch.graph);
                 scratch.screened = scorer.screened();
-                let hit =
-                    |found: &Neighbor| Hit { node: found.node, generation: 0, distance: found.distance };
                 scratch.hits.extend(found.iter().take(params.k).map(hit));
             }
             Some(codes) => {

@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering;
 
 use bytemuck::{Pod, Zeroable};
 use orthant_graph::{ConfigError, Graph, GraphConfig, GraphMemory, GraphState, LevelDraw, NodeId, Table};
-use orthant_kernels::{IsaError, Metric};
+use orthant_kernels::{IsaError, Metric, f16};
 use orthant_quant::Sq8;
 use orthant_storage::persist::{self, FileWriter, MappedFile, Verify};
 use orthant_storage::{ArenaError, Column, MemoryOptions, Region, RegionError, RowArena, RowLayout};
@@ -27,6 +27,7 @@ use crate::directory::Directory;
 use crate::drift::Drift;
 use crate::edges::{self, AnchorForm};
 use crate::gate::Choice;
+use crate::halves::{Halves, half_stride};
 use crate::ids::KeyRef;
 use crate::index::{Index, Workers};
 use crate::keys::{CompactKeys, KeyMode, Keys, SavedKeys};
@@ -60,6 +61,9 @@ const TUNING: [u8; 8] = *b"tuning\0\0";
 const BLOCKS: [u8; 8] = *b"blocks\0\0";
 const DRIFT: [u8; 8] = *b"drift\0\0\0";
 const BIASES: [u8; 8] = *b"biases\0\0";
+const HALVES: [u8; 8] = *b"halves\0\0";
+/// Their scale, and what they were found to do.
+const HALVING: [u8; 8] = *b"halving\0";
 
 fn table_tag(table: Table) -> [u8; 8] {
     match table {
@@ -211,7 +215,8 @@ pub struct OpenOptions {
     /// Check every byte (the default), or only the header.
     pub verify: Verify,
     /// Copy the file into memory on huge pages instead of mapping it. Costs the copy once; searches of an
-    /// index beyond the size of the caches are faster afterwards. The rows of an index of [`Mode::Memory`] stay in the file.
+    /// index beyond the size of the caches are faster afterwards. The rows of an index of [`Mode::Memory`], and those of one that
+    /// keeps rows at half precision too, stay in the file.
     pub load: bool,
     /// How memory is taken.
     pub memory: MemoryOptions,
@@ -311,6 +316,16 @@ impl Index {
                     // SAFETY: as above.
                     let bias = unsafe { codes.biases.at(node) };
                     out.write_all(bytemuck::cast_slice(bias))
+                })
+            })?;
+        }
+        // Where a row did not fit they are of no use.
+        if let Some(halves) = self.halves_in_use().filter(|_| is_whole) {
+            writer.write_section(HALVING, &halves.to_bytes())?;
+            writer.section(HALVES, |out| {
+                nodes.iter().try_for_each(|&node| {
+                    // SAFETY: every live row has one (halves H1), and nothing is written.
+                    out.write_all(bytemuck::cast_slice(unsafe { halves.column().at(node) }))
                 })
             })?;
         }
@@ -461,10 +476,9 @@ impl Opening<'_> {
         let arena = match source {
             None => {
                 let bytes = rows as u64 * u64::from(head.stride) * 4;
-                let row_region = match mode {
-                    Some(Mode::Memory) => self.mapped(ROWS, bytes)?,
-                    _ => self.region(ROWS, bytes)?,
-                };
+                // Searches compare codes and halves.
+                let is_cold = mode == Some(Mode::Memory) || self.file.bytes(HALVING).is_some();
+                let row_region = if is_cold { self.mapped(ROWS, bytes)? } else { self.region(ROWS, bytes)? };
                 RowArena::from_region(layout, row_region, head.rows).map_err(no_rows)?
             }
             Some(source) => {
@@ -486,10 +500,12 @@ impl Opening<'_> {
                 .with_payload_bytes(blocks.payload_bytes())
                 .map_err(|_| self.bad_blocks(blocks.payload_bytes()))?;
         }
+        let kernels = RowKernels::new(metric, dim)?;
+        let halves = self.halves(&head, kernels.whole().metric())?;
         let mut index = Index {
             dim,
             metric,
-            kernels: RowKernels::new(metric, dim)?,
+            kernels,
             has_zero_row: has_zero_row.into(),
             rows: arena,
             graph: self.graph(&head, config)?,
@@ -500,10 +516,12 @@ impl Opening<'_> {
             quantization: Quantization::ALL[head.quantization as usize],
             codes: if has_codes { Some(self.codes(&head)?) } else { None },
             blocks,
+            halves,
             mode,
             choice: self.choice()?,
             drift: self.drift(rows as u64)?,
             block_bits: 0,
+            half_rows: None,
             target_recall: TARGET_RECALL,
             workers: Workers { threads: self.options.threads, cores: None },
             memory: self.options.memory.clone(),
@@ -711,6 +729,24 @@ impl Opening<'_> {
             return Err(OpenError::Length { path: self.path(), section: persist::Tag(tag), found, expected });
         }
         Ok(bytes)
+    }
+
+    /// Rows at half precision, if there are some.
+    fn halves(&self, head: &Head, metric: Metric) -> Result<Option<Halves>, OpenError> {
+        let Some(bytes) = self.file.bytes(HALVING) else { return Ok(None) };
+        let (dim, rows) = (head.dim as usize, u64::from(head.rows));
+        let stride = half_stride(dim);
+        let region = self.region(HALVES, rows * (stride * size_of::<f16>()) as u64)?;
+        match Halves::from_bytes(bytes, (metric, dim), Column::from_region(stride, region)) {
+            Ok(halves) => Ok(Some(halves)),
+            Err(Some(CodesError::Memory(source))) => Err(OpenError::Memory { path: self.path(), source }),
+            Err(Some(CodesError::Isa(error))) => Err(error.into()),
+            Err(None) => Err(OpenError::Head {
+                path: self.path(),
+                field: "the scale of half rows",
+                value: bytes.len() as u64,
+            }),
+        }
     }
 
     /// A section of exactly this length as a region whose first part stays in the file.

@@ -143,7 +143,7 @@ impl<'a> RowSpace<'a> {
 
     /// Whether distances must be computed from inner products because of zero rows.
     #[inline(always)]
-    fn is_by_product(&self) -> bool {
+    pub(crate) fn is_by_product(&self) -> bool {
         self.has_zero_row && self.kernels.metric == Metric::Cosine
     }
 }

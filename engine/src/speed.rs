@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::sync::OnceLock;
 
 use orthant_graph::{Graph, NodeId, Scorer, Scratch, Space};
-use orthant_kernels::Metric;
+use orthant_kernels::{Metric, f16};
 use orthant_pool::{CancelToken, Pool};
 use orthant_quant::Sq8;
 use orthant_storage::MemoryOptions;
@@ -18,9 +18,12 @@ use orthant_storage::MemoryOptions;
 use crate::blocks::{BlockScratch, Blocks, block_metric};
 use crate::builder::Quantization;
 use crate::drift::Drift;
+use crate::exam::{Exam, K};
 use crate::gate::{CODE_BITS, Choice, Trial};
+use crate::halves::{Halves, half_stride, scale_for};
 use crate::index::{Index, InsertError, Workers};
 use crate::memory::graph_memory;
+use crate::mode::Mode;
 
 /// Rows that the mean is taken from at least, if there are as many: its error is then a hundredth of the spread of the
 /// rows, and it need not be exact.
@@ -51,6 +54,9 @@ enum By {
 /// before them reached the target.
 const TRIED: [(usize, By); 4] = [(1, By::Codes), (2, By::Codes), (2, By::RowsNow), (4, By::Rows)];
 
+/// Results that rows at half precision may miss of those that whole rows found when an exam is sat: chance.
+const CHANCE: f32 = 1.5;
+
 /// Nodes per turn of a thread.
 const CHUNK: usize = 256;
 
@@ -67,14 +73,14 @@ impl Index {
     /// Chooses the lists anew, decides what they carry (see [`gate`](crate::gate)) and writes it into them.
     pub(crate) fn make_blocks(&mut self) -> Result<(), InsertError> {
         // While candidates are tried, nothing else is to answer for them.
-        let before = (self.blocks.take(), self.codes.take(), self.choice.take());
+        let before = (self.blocks.take(), self.codes.take(), self.choice.take(), self.halves.take());
         let made = self.decide();
         if made.is_err() || self.blocks.is_none() {
             // What lists carry is kept current, whether it is read or not (B1).
             self.blocks = before.0;
         }
         if made.is_err() {
-            (self.codes, self.choice) = (before.1, before.2);
+            (self.codes, self.choice, self.halves) = (before.1, before.2, before.3);
         }
         made
     }
@@ -167,9 +173,52 @@ impl Index {
                 self.learn(exam, trial.map_or(GIVEN_BEAM, |trial| trial.ef));
             }
         }
+        let ef =
+            choice.trials.iter().find(|trial| trial.bits == choice.bits).map_or(GIVEN_BEAM, |trial| trial.ef);
         self.choice = Some(choice);
         self.drift = Drift::new(self.len() as u64, 0);
+        if self.blocks_in_use().is_some() && self.half_rows.unwrap_or(self.mode == Some(Mode::Speed)) {
+            self.halve_rows(exam.as_ref(), ef)?;
+        }
         Ok(())
+    }
+
+    /// Keeps rows at half precision too, unless searches find less with them.
+    fn halve_rows(&mut self, exam: Option<&Exam>, ef: usize) -> Result<(), InsertError> {
+        let nodes = 0..self.rows.len() as NodeId;
+        let of =
+            |largest: f32, row: &[f32]| row.iter().fold(largest, |largest, value| largest.max(value.abs()));
+        let largest = nodes.clone().filter_map(|node| self.rows.row(node)).fold(0.0, of);
+        let mut halves = self.new_halves(scale_for(largest), self.rows.len())?;
+        for node in nodes {
+            if let Some(row) = self.rows.row(node) {
+                // SAFETY: nobody else knows these halves.
+                unsafe { halves.encode(node, row) }?;
+            }
+        }
+        let Some(exam) = exam else {
+            self.halves = Some(halves);
+            return Ok(());
+        };
+        let recall_whole = self.recall_in(exam, ef);
+        halves.evidence.points = exam.points();
+        self.halves = Some(halves);
+        let recall_half = self.recall_in(exam, ef);
+        if let Some(halves) = &mut self.halves {
+            (halves.evidence.recall_whole, halves.evidence.recall_half) = (recall_whole, recall_half);
+        }
+        let is_given = self.half_rows == Some(true);
+        // One result more or less is chance.
+        let lost = (recall_whole - recall_half) * (K * exam.points()) as f32;
+        self.halves = self.halves.take().filter(|_| is_given || lost <= CHANCE);
+        Ok(())
+    }
+
+    /// Halves of no rows yet, with room for `rows`.
+    pub(crate) fn new_halves(&self, scale: f32, rows: usize) -> Result<Halves, InsertError> {
+        let bytes = rows * half_stride(self.dim) * size_of::<f16>();
+        let options = MemoryOptions { expected_bytes: Some(bytes), ..self.memory.clone() };
+        Ok(Halves::new(self.kernels.whole().metric(), self.dim, scale, &options)?)
     }
 
     /// The graph with the lists of `trained`, which carry codes of `bits`; none where they do not fit a list.

@@ -73,6 +73,9 @@ impl Index {
         self.quantization = quantization;
         self.mode = self.mode.filter(|mode| mode.quantization() == quantization);
         self.codes = None;
+        if quantization != Quantization::Blocks {
+            self.halves = None;
+        }
         self.choice = self.choice.take().filter(|choice| choice.bits != CODE_BITS);
     }
 

@@ -33,15 +33,22 @@ static COUNTING: Counting = Counting;
 fn a_warm_search_allocates_nothing() {
     let dim = 200; // wide enough for rows to be screened
     let (rows, queries) = (clustered(2000, dim, 1), clustered(50, dim, 2));
-    for quantization in [Quantization::None, Quantization::Sq8, Quantization::Blocks] {
+    for (quantization, are_half) in [
+        (Quantization::None, false),
+        (Quantization::Sq8, false),
+        (Quantization::Blocks, false),
+        (Quantization::Blocks, true),
+    ] {
         let mut index = Index::builder(dim, Metric::L2)
             .quantization(quantization)
+            .half_rows(are_half)
             .threads(1)
             .ef_construction(40)
             .build()
             .unwrap();
         index.insert_batch(&rows, None).unwrap();
         index.train().unwrap();
+        assert_eq!(index.info().half_rows.is_some(), are_half);
         let mut searcher = index.searcher();
         let mut run = || {
             for query in queries.chunks_exact(dim) {

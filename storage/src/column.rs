@@ -103,6 +103,20 @@ impl<T: Pod + Send + Sync> Column<T> {
         unsafe { std::slice::from_raw_parts(first, self.width) }
     }
 
+    /// The same, to be written.
+    ///
+    /// # Safety
+    /// As [`put`](Self::put), for as long as the slice is used.
+    #[inline]
+    #[allow(clippy::mut_from_ref)]
+    pub unsafe fn at_mut(&self, id: u32) -> &mut [T] {
+        // SAFETY: the caller guarantees that the row lies in the committed part of the region.
+        let first = unsafe { self.region.as_ptr().cast::<T>().add(id as usize * self.width) };
+        // SAFETY: committed, aligned, any bytes are a `T`, and nobody else's while the slice lives, as the caller
+        // guarantees.
+        unsafe { std::slice::from_raw_parts_mut(first, self.width) }
+    }
+
     /// The first element of row 0; never moves.
     #[inline]
     pub fn as_ptr(&self) -> *const T {

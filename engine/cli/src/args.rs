@@ -155,6 +155,10 @@ pub(crate) struct GraphArgs {
     /// that reaches --target-recall, or whole rows where none does
     #[arg(long, value_name = "BITS", default_value_t = 0)]
     pub(crate) block_bits: usize,
+    /// With codes in the lists: keep the rows that are compared last at half precision, too; whole rows then stay in the file [default: with --mode
+    /// speed, where they find as much]
+    #[arg(long, value_name = "BOOL")]
+    pub(crate) half_rows: Option<bool>,
     /// The recall@10 that is decided for
     #[arg(long, value_name = "SHARE", default_value_t = 0.95)]
     pub(crate) target_recall: f32,

@@ -63,6 +63,9 @@ pub(crate) fn build<E: std::error::Error + Send + Sync + 'static>(
     if let Some(mode) = graph.mode {
         builder = builder.mode(mode.into());
     }
+    if let Some(are_half) = graph.half_rows {
+        builder = builder.half_rows(are_half);
+    }
     if graph.method == MethodName::Bulk {
         return crate::bulk::build(builder, count, read, graph, output);
     }

@@ -126,7 +126,8 @@ impl Index {
             let first = |node| Neighbor { node, distance: f32::NEG_INFINITY };
             starts.extend(led.into_iter().chain(entry).map(first));
         }
-        *ef = params.ef.max(params.k);
+        // Codes are off: a beam of k would lose some of the k nearest to others.
+        *ef = params.ef.max(params.k + params.k.div_ceil(4));
         self.graph.begin_walk(
             starts,
             BlockSearch { without: *left_out, ..beam(blocks, params, *ef) },
@@ -209,7 +210,7 @@ impl Index {
                     }
                     Stage::Ranking(number) => {
                         let has_zero_row = scratch.block.has_zero_row;
-                        scratch.rerank(RowSpace { has_zero_row, ..self.space() }, params.k);
+                        self.rank(RowSpace { has_zero_row, ..self.space() }, params.k, scratch);
                         self.show(scratch);
                         // SAFETY: every query is in one range, and taken from it once.
                         unsafe { out.set(number, &scratch.hits) };
@@ -231,6 +232,9 @@ impl Index {
 
     /// Asks for rows that are read soon.
     fn ask_for_rows(&self, nodes: &[NodeId]) {
+        if let Some(halves) = self.halves_in_use() {
+            return halves.ask_for(nodes);
+        }
         for &node in nodes {
             let row = self.rows.as_ptr().wrapping_add(node as usize * self.rows.layout().stride());
             // The first lines; what lies behind them comes by itself.

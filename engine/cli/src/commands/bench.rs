@@ -196,7 +196,7 @@ fn open(path: &Path, base: &Vectors, metric: Metric) -> anyhow::Result<Index> {
     Ok(index)
 }
 
-/// What [`Mode::Memory`](orthant_engine::Mode::Memory) is after the build: saved, and opened where it lies.
+/// What an index is after the build where rows stay in the file: saved, and opened where it lies.
 fn reopen(args: &SweepArgs, index: Index) -> anyhow::Result<Index> {
     let folder = args.out_dir.clone().unwrap_or_else(std::env::temp_dir);
     let path = folder.join(format!("orthant-bench-{}.orthant", std::process::id()));
@@ -233,7 +233,7 @@ fn build(
             let rows = indexing::from_slice(base.values());
             let (index, build_s) =
                 indexing::build(shape, rows, &args.graph, (args.build_threads, cores), None)?;
-            if args.graph.mode == Some(ModeName::Memory) {
+            if args.graph.mode == Some(ModeName::Memory) || index.info().half_rows.is_some() {
                 (reopen(args, index)?, build_s, anonymous_growth(owned))
             } else {
                 (index, build_s, grown(machine::resident_bytes()))

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::bail;
 use orthant_engine::kernels::{active_isa, available_isas};
-use orthant_engine::{Advice, Choice, Info, Report, Trial};
+use orthant_engine::{Advice, Choice, HalfRows, Info, MemoryInfo, Report, Trial};
 use serde_json::{Map, Value, json};
 
 use crate::args::InfoArgs;
@@ -44,8 +44,11 @@ fn index(path: &Path, validate: bool, output: Output, object: &mut Map<String, V
         "ef_construction": info.ef_construction, "seed": info.seed, "quantization": info.quantization.to_string(),
         "is_trained": info.is_trained, "top_level": info.entry.map(|(_, level)| level), "file_bytes": file_bytes,
         "row_bytes": info.memory.row_bytes, "code_bytes": info.memory.code_bytes,
-        "list_bytes": info.memory.list_bytes, "open_s": open_s, "mode": info.mode.map(|mode| mode.name()),
+        "list_bytes": info.memory.list_bytes, "half_bytes": info.memory.half_bytes, "open_s": open_s, "mode": info.mode.map(|mode| mode.name()),
         "decided_rows": info.decided_rows, "inserted_since": info.inserted_since,
+        "half_rows": info.half_rows.map(|half| json!({
+            "points": half.points, "recall_whole": half.recall_whole, "recall_half": half.recall_half,
+        })),
         "choice": info.choice.as_ref().map(|choice| json!({
             "bits": choice.bits, "target": choice.target, "points": choice.points,
             "trials": choice.trials.iter().map(|trial| json!({
@@ -81,11 +84,17 @@ fn index(path: &Path, validate: bool, output: Output, object: &mut Map<String, V
             line("  tried", tried(trial, choice.target))?;
         }
     }
+    if let Some(half) = &info.half_rows {
+        line("compared last", halved(half))?;
+    }
     line(
         "bytes per row",
         format!(
-            "{} vector, {} codes, {} neighbor list",
-            info.memory.row_bytes, info.memory.code_bytes, info.memory.list_bytes
+            "{} vector{}, {} codes, {} neighbor list",
+            info.memory.row_bytes,
+            in_file(&info.memory),
+            info.memory.code_bytes,
+            info.memory.list_bytes
         ),
     )?;
     line("file", format!("{}, opened and checked in {}", output::bytes(file_bytes), seconds(open_s)))?;
@@ -185,6 +194,23 @@ fn chosen(choice: &Choice) -> String {
             "{codes}, decided on {points} rows left out of their own searches, for recall@10 {}",
             choice.target
         ),
+    }
+}
+
+/// What rows at half precision did.
+fn halved(half: &HalfRows) -> String {
+    let rows = "rows at half precision";
+    match half.points {
+        0 => rows.to_owned(),
+        _ => format!("{rows}: recall {:.4}, whole rows {:.4}", half.recall_half, half.recall_whole),
+    }
+}
+
+/// Where whole rows are, if that is not in memory.
+fn in_file(memory: &MemoryInfo) -> String {
+    match memory.half_bytes {
+        0 => String::new(),
+        bytes => format!(" in the file, {bytes} at half precision"),
     }
 }
 
