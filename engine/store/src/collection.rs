@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crate::catalog::{Catalog, ROWS, SnapshotEntry, TENANTS, Table, sealed, unsealed};
-use crate::compact::Readers;
+use crate::compact::{Compacted, Readers};
 use crate::entry_keys::{EntryKeys, caller_key, prefix_end};
 use crate::error::StorageError;
 use crate::files::Files;
@@ -39,6 +39,8 @@ pub(crate) struct CollectionCore {
     pub(crate) readers: Readers,
     /// Rows that ended since somebody last looked for files that are mostly dead.
     ended_rows: AtomicU64,
+    /// What compaction did since the collection was opened.
+    pub(crate) compacted: Mutex<Compacted>,
 }
 
 impl CollectionCore {
@@ -67,6 +69,7 @@ impl CollectionCore {
             is_dropped: AtomicBool::new(false),
             readers: Readers::default(),
             ended_rows: AtomicU64::new(0),
+            compacted: Mutex::default(),
         })
     }
 

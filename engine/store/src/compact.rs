@@ -39,6 +39,13 @@ pub struct Compacted {
     pub removed_files: u64,
 }
 
+impl Compacted {
+    fn add(&mut self, more: Self) {
+        self.moved_rows += more.moved_rows;
+        self.removed_files += more.removed_files;
+    }
+}
+
 /// A file with a smaller share of live rows than this is emptied: what is moved is then at most what is freed.
 const SPARSE: f64 = 0.5;
 
@@ -301,7 +308,8 @@ impl Compaction {
         let (reply, answer) = channel();
         let job = WriteJob { collection: self.core.clone(), tenant: name, schema, ops, reply };
         jobs.send(Job::Write(job)).map_err(|_| WriteError::Closed)?;
-        self.done.moved_rows += answer.recv().map_err(|_| WriteError::Closed)??.rows as u64;
+        let moved_rows = answer.recv().map_err(|_| WriteError::Closed)??.rows as u64;
+        self.note(Compacted { moved_rows, ..Compacted::default() });
         Ok(())
     }
 
@@ -336,7 +344,7 @@ impl Compaction {
         }
         let (core, unused) = (self.core.clone(), std::mem::take(unused));
         self.stage = Stage::Over;
-        self.done.removed_files = task(jobs, move |committer| {
+        let removed_files = task(jobs, move |committer| {
             committer.checkpoint(Vec::new())?;
             if core.is_dropped() {
                 return Ok(0);
@@ -346,7 +354,13 @@ impl Compaction {
                 |&&(vector, file): &&(usize, usize)| core.rows[vector].remove_segment(file).is_ok();
             Ok::<u64, WriteError>(unused.iter().filter(is_removed).count() as u64)
         })??;
+        self.note(Compacted { removed_files, ..Compacted::default() });
         Ok(())
+    }
+
+    fn note(&mut self, more: Compacted) {
+        self.done.add(more);
+        self.core.compacted.lock().unwrap_or_else(PoisonError::into_inner).add(more);
     }
 }
 
@@ -376,4 +390,11 @@ impl Collection {
         }
         Ok(compaction.done)
     }
+    /// What compaction did since the database was opened: by itself, and by [`compact`](Self::compact).
+    pub fn compacted(&self) -> Compacted {
+        *self.core.compacted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -30,6 +30,9 @@ pub(crate) struct KeeperOptions {
     pub(crate) link_rows: usize,
     /// A graph is saved when so many rows, as a share of those it holds, came or went since it was last saved.
     pub(crate) save_changes: f64,
+    /// … which waits for the rows that are not linked yet, unless at least so many came or went: what a process that is killed while
+    /// it takes in millions of rows has to link again is bounded.
+    pub(crate) save_behind: u64,
     /// Tenants that stay in memory whether they are used or not.
     pub(crate) loaded_tenants: usize,
     /// How long others stay without being used, at least.
@@ -42,6 +45,7 @@ impl Default for KeeperOptions {
             idle: Duration::from_millis(20),
             link_rows: 512,
             save_changes: 0.3,
+            save_behind: 1 << 16,
             loaded_tenants: 1024,
             idle_tenant: Duration::from_secs(10),
         }
@@ -289,9 +293,13 @@ impl Work {
                 is_busy |= self.link(core, state, vector, &graph, &unlinked);
             }
             let changes = graph.changes().saturating_sub(self.saved_changes(&path));
-            let is_due =
-                changes as f64 > graph.len() as f64 * self.options.save_changes || (save && changes > 0);
-            if is_due && state.read().vectors[vector].unlinked.is_empty() {
+            let is_large = changes as f64 > graph.len() as f64 * self.options.save_changes;
+            let is_behind = !state.read().vectors[vector].unlinked.is_empty();
+            let is_due = match is_behind {
+                false => is_large || save && changes > 0,
+                true => is_large && changes >= self.options.save_behind,
+            };
+            if is_due {
                 self.save(&graph, &path);
             }
             if !schema.fields.is_empty() && !is_busy {
@@ -417,3 +425,6 @@ impl Work {
         trim_heap();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,6 +18,8 @@ use crate::state::Version;
 #[derive(Debug)]
 pub(crate) struct Matches {
     pub(crate) rows: RoaringBitmap,
+    /// How many they are: asked by each search, and summed over its parts by the set.
+    pub(crate) count: u64,
     /// Whether there was a filter.
     pub(crate) is_filtered: bool,
     uses: AtomicU32,
@@ -31,6 +33,7 @@ pub(crate) struct Matches {
 impl Matches {
     pub(crate) fn new(rows: RoaringBitmap, is_filtered: bool) -> Self {
         Self {
+            count: rows.len(),
             rows,
             is_filtered,
             uses: AtomicU32::new(0),

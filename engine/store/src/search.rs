@@ -160,7 +160,7 @@ impl Search<'_> {
         exact: bool,
     ) -> Result<Vec<Candidate>, ReadError> {
         let matches = &view.matches.rows;
-        let count = matches.len();
+        let count = view.matches.count;
         let graph = view.graph.as_ref().filter(|graph| !exact && !is_scanned(count, graph.len() as u64, ef));
         let Some(graph) = graph else {
             return if exact { self.scan(matches, query, k, None) } else { self.compare(view, query, k) };
@@ -168,7 +168,7 @@ impl Search<'_> {
         // First the rows outside the graph as they were when the view was taken: what was linked since is found twice, what
         // was linked before is in the graph (graph G1).
         let outside = matches & &*view.unlinked;
-        let inside = matches.len() - outside.len();
+        let inside = count - outside.len();
         let mut best = Best::new(k);
         let mut seen = outside.clone();
         self.scan(&outside, query, k, None)?.into_iter().for_each(|item| best.add(item));
@@ -185,7 +185,7 @@ impl Search<'_> {
     /// The `k` nearest of the matches, as [`scan`](Self::scan) finds them: those with codes by their codes first.
     fn compare(&self, view: &View, query: &[f32], k: usize) -> Result<Vec<Candidate>, ReadError> {
         let matches = &view.matches;
-        if matches.rows.len() < CODES_FROM.max(4 * k as u64) {
+        if matches.count < CODES_FROM.max(4 * k as u64) {
             return self.scan(&matches.rows, query, k, None);
         }
         let CodedMatches { codes, coded, rest } = matches.coded(self.rows);
@@ -247,7 +247,7 @@ impl Search<'_> {
         if view.graph.is_some() && !exact {
             // As long as the farthest of the nearest lies inside, there may be more; beyond a share of the rows, comparing
             // them all is cheaper than going on.
-            while (k as u64) < view.matches.rows.len() / 8 {
+            while (k as u64) < view.matches.count / 8 {
                 let mut found = self.nearest(view, query, k, 2 * k, false)?;
                 let is_all = found.last().is_none_or(|last| last.distance > radius) || k >= limit;
                 if is_all {

@@ -197,3 +197,130 @@ fn a_crash_during_compaction_loses_nothing() {
     }
     assert!(removed, "a file was removed in the course of it");
 }
+
+fn without_background() -> Options {
+    Options { background: false, flush: Flush::Os, ..Options::default() }
+}
+
+/// What is moved is the whole row: each of its vectors, its payload, its fields, under its tenant.
+#[test]
+fn rows_of_every_kind_are_moved_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let database = Database::create(dir.path(), without_background()).unwrap();
+    let schema =
+        schema().with_vector("image", 3, Metric::L2).with_multi_vector("tokens", 2, Metric::InnerProduct);
+    let collection = database.create_collection("c", schema).unwrap();
+    let tenants = ["a", "b"].map(|name| collection.tenant(name).unwrap());
+    let row = |tenant: usize, key: u64, number: u64| {
+        let n = (tenant as u64 * 1000 + key) as f32;
+        let mut row =
+            Row::new(key, [n, number as f32]).with_payload(json!({"round": number, "n": n})).unwrap();
+        // Some lack one of the vectors.
+        if !key.is_multiple_of(3) {
+            row = row.with_vector("image", [n, 1.0, 2.0]);
+        }
+        if !key.is_multiple_of(5) {
+            row = row.with_vector("tokens", vec![n; 2 * (key as usize % 4 + 1)]);
+        }
+        row
+    };
+    let kept = 300;
+    let write = |number: u64, keys: std::ops::Range<u64>| {
+        for (place, tenant) in tenants.iter().enumerate() {
+            tenant.upsert_batch(keys.clone().map(|key| row(place, key, number))).unwrap();
+        }
+    };
+    write(0, 0..kept);
+    // Three files of row numbers, of which only the kept ones and the last round live.
+    for number in 1..=10 {
+        for first in (1000..11_000).step_by(2000) {
+            write(number, first..first + 2000);
+        }
+    }
+    let before = collection.stats().unwrap();
+    // In memory, so that what is moved has to be moved there as well.
+    assert!(tenants.iter().all(|tenant| tenant.count(Some(&round(0))).unwrap() == kept));
+    let done = collection.compact().unwrap();
+    assert!(done.moved_rows >= 2 * kept && done.removed_files >= 6, "{done:?}");
+    assert!(collection.stats().unwrap().vector_bytes < before.vector_bytes / 2);
+    let check = |collection: &Collection, what: &str| {
+        assert!(collection.check().unwrap().damages.is_empty(), "{what}");
+        for (place, name) in ["a", "b"].into_iter().enumerate() {
+            let tenant = collection.tenant(name).unwrap();
+            assert_eq!(
+                (tenant.count(Some(&round(0))).unwrap(), tenant.len().unwrap()),
+                (kept, kept + 10_000)
+            );
+            for key in 0..kept {
+                let found = tenant.get(key).unwrap().unwrap();
+                let mut expected = row(place, key, 0);
+                expected.vectors[0].0 = "vector".into();
+                assert_eq!(found, expected, "{what}, tenant {name}");
+            }
+            let n = (place * 1000 + 77) as f32;
+            let request = SearchRequest::new([n, 1.0, 2.0], 1).on("image").filter(round(0));
+            assert_eq!(tenant.search(&request).unwrap()[0].key.to_string(), "77", "{what}");
+        }
+    };
+    check(&collection, "as it goes on");
+    drop((tenants, collection));
+    database.close().unwrap();
+    let database = Database::open(dir.path(), without_background()).unwrap();
+    check(&database.collection("c").unwrap(), "opened again");
+}
+
+/// Several vectors of one row may lie in two files: both stay.
+#[test]
+fn a_row_across_two_files_keeps_both() {
+    let dir = tempfile::tempdir().unwrap();
+    let database = Database::create(dir.path(), without_background()).unwrap();
+    let schema =
+        Schema { vectors: Vec::new(), ..schema() }.with_multi_vector("tokens", 1, Metric::InnerProduct);
+    let tenant = database.create_collection("c", schema).unwrap().only();
+    let row = |key: u64, count: u64| Row::new(key, vec![key as f32; count as usize]);
+    let part = FILE_ROWS / 8;
+    for key in 0..7 {
+        tenant.upsert(row(key, part)).unwrap();
+    }
+    tenant.upsert(row(7, part - 3)).unwrap();
+    tenant.upsert(row(100, 10)).unwrap();
+    for key in 8..18 {
+        tenant.upsert(row(key, part)).unwrap();
+    }
+    for key in 0..18u64 {
+        tenant.delete(key).unwrap();
+    }
+    let collection = database.collection("c").unwrap();
+    assert_eq!(collection.compact().unwrap().removed_files, 0);
+    assert!(collection.check().unwrap().damages.is_empty());
+    assert_eq!(tenant.get(100u64).unwrap().unwrap().vectors[0].1, [100.0; 10]);
+    tenant.delete(100u64).unwrap();
+    assert_eq!(collection.compact().unwrap().removed_files, 2);
+}
+
+/// The journal may still name rows of a file that goes: not after the checkpoint before it goes.
+#[test]
+fn what_the_journal_names_outlives_removed_files() {
+    let disk = Simulated::new();
+    let options = |disk: &Simulated| Options {
+        flush: Flush::Always,
+        journal_bytes: 1 << 30,
+        checkpoint_every: std::time::Duration::from_secs(3600),
+        background: false,
+        files: Arc::new(disk.clone()),
+        ..Options::default()
+    };
+    let database = Database::create("/db", options(&disk)).unwrap();
+    let collection = database.create_collection("c", schema()).unwrap();
+    for number in 0..30 {
+        write(&collection, number);
+    }
+    assert!(collection.compact().unwrap().removed_files > 0);
+    let crashed = disk.after_crash(1);
+    let again = Database::open("/db", options(&crashed)).unwrap();
+    let recovery = again.recovery();
+    assert_eq!((recovery.damaged_rows, recovery.lost_commits), (0, 0), "{recovery:?}");
+    let collection = again.collection("c").unwrap();
+    assert!(collection.check().unwrap().damages.is_empty());
+    assert_eq!(collection.only().count(Some(&round(29))).unwrap(), KEYS);
+}
