@@ -27,7 +27,8 @@ const DRAWN: usize = 4096;
 /// What one agent saw: microseconds of each operation, and what failed.
 #[derive(Debug, Default)]
 struct Seen {
-    searches: Vec<u32>,
+    /// With the second that it was due in.
+    searches: Vec<(u32, u32)>,
     writes: Vec<u32>,
     errors: Vec<String>,
 }
@@ -42,16 +43,19 @@ pub(super) fn run(args: &AgentsArgs) -> anyhow::Result<()> {
     let made = tempfile::tempdir().context("no temporary folder")?;
     let dir = args.dir.as_deref().unwrap_or(made.path()).join("agents");
     let schema = Schema::new(args.dim, Metric::Cosine).with_field("n", FieldType::Integer);
-    let (_database, tenant) = kept(&dir, schema, args.rows, |numbers| {
+    let (database, tenant) = kept(&dir, schema, args.rows, |numbers| {
         let elements = generated::rows(42, numbers.start, numbers.len(), args.dim, 0);
         elements.chunks_exact(args.dim).zip(numbers).map(|(elements, n)| row(n, elements)).collect()
     })?;
+    let collection = database.collection("rows").context("the collection is gone")?;
     let drawn = generated::rows(7, 0, DRAWN, args.dim, 0);
 
     let start = Instant::now();
     let end = start + Duration::from_secs_f64(args.minutes * 60.0);
     let is_over = AtomicBool::new(false);
     let memory: Mutex<Vec<Memory>> = Mutex::default();
+    // Rows that compaction has moved, second by second.
+    let moved: Mutex<Vec<u64>> = Mutex::default();
     let seen: Vec<Seen> = std::thread::scope(|scope| {
         let agents: Vec<_> = (0..args.agents)
             .map(|agent| {
@@ -60,12 +64,21 @@ pub(super) fn run(args: &AgentsArgs) -> anyhow::Result<()> {
             })
             .collect();
         scope.spawn(|| {
-            while !is_over.load(Ordering::Relaxed) {
+            for second in 0.. {
+                if is_over.load(Ordering::Relaxed) {
+                    break;
+                }
+                if let Ok(mut moved) = moved.lock() {
+                    moved.push(collection.compacted().moved_rows);
+                }
                 let bytes = machine::resident_bytes().zip(machine::anonymous_bytes());
                 if let (Some((all, own)), Ok(mut memory)) = (bytes, memory.lock()) {
                     memory.push((start.elapsed().as_secs_f64(), all, own));
                 }
-                std::thread::park_timeout(Duration::from_secs(1));
+                let next = start + Duration::from_secs(second + 1);
+                std::thread::sleep(
+                    next.saturating_duration_since(Instant::now()).min(Duration::from_secs(1)),
+                );
             }
         });
         let seen = agents
@@ -78,12 +91,23 @@ pub(super) fn run(args: &AgentsArgs) -> anyhow::Result<()> {
     let memory = memory.into_inner().unwrap_or_default();
     ensure!(tenant.len()? == args.rows as u64, "rows were lost or made up");
 
-    let sorted = |list: fn(&Seen) -> &Vec<u32>| {
-        let mut all: Vec<u32> = seen.iter().flat_map(|seen| list(seen).iter().copied()).collect();
+    let sorted = |mut all: Vec<u32>| {
         all.sort_unstable();
         all
     };
-    let (searches, writes) = (sorted(|seen| &seen.searches), sorted(|seen| &seen.writes));
+    let writes = sorted(seen.iter().flat_map(|seen| seen.writes.iter().copied()).collect());
+    let moved = moved.into_inner().unwrap_or_default();
+    // Compaction moves rows in a second if there are more at its end, or in the one beside it, than at its beginning.
+    let is_moving = |second: u32| {
+        let at = |second: usize| moved.get(second.min(moved.len().saturating_sub(1))).copied().unwrap_or(0);
+        at(second as usize + 2) > at((second as usize).saturating_sub(1))
+    };
+    let searched = |wanted: Option<bool>| {
+        let all = seen.iter().flat_map(|seen| seen.searches.iter());
+        let wanted = all.filter(|(second, _)| wanted.is_none_or(|wanted| is_moving(*second) == wanted));
+        sorted(wanted.map(|(_, time)| *time).collect())
+    };
+    let searches = searched(None);
     let errors: Vec<&String> = seen.iter().flat_map(|seen| &seen.errors).collect();
     let at = |sorted: &[u32], share: f64| {
         let place = (sorted.len().saturating_sub(1) as f64 * share) as usize;
@@ -108,6 +132,17 @@ pub(super) fn run(args: &AgentsArgs) -> anyhow::Result<()> {
         at(&writes, 0.99),
         errors.len()
     ))?;
+    let (moving, still, compacted) = (searched(Some(true)), searched(Some(false)), collection.compacted());
+    if compacted.moved_rows > 0 {
+        output.line(format_args!(
+            "compaction moved {} rows and removed {} files; {} searches while it moved, p99 {:.2} ms, and {:.2} ms while not",
+            count(compacted.moved_rows),
+            compacted.removed_files,
+            count(moving.len() as u64),
+            at(&moving, 0.99),
+            at(&still, 0.99)
+        ))?;
+    }
     if let Some((first, last)) = first.zip(last) {
         output.line(format_args!(
             "memory of its own {} after {}, {} at the end ({} for each of {} live rows); with mapped files {} and {}",
@@ -126,7 +161,9 @@ pub(super) fn run(args: &AgentsArgs) -> anyhow::Result<()> {
             "rows": args.rows, "dim": args.dim, "agents": args.agents, "rate": args.rate,
             "seconds": start.elapsed().as_secs_f64(), "searches": searches.len(), "writes": writes.len(),
             "errors": errors.len(), "search_p50_ms": at(&searches, 0.5), "search_p99_ms": at(&searches, 0.99),
-            "write_p50_ms": at(&writes, 0.5), "write_p99_ms": at(&writes, 0.99),
+            "moved_rows": compacted.moved_rows, "removed_files": compacted.removed_files,
+            "searches_moving": moving.len(), "search_p99_moving_ms": at(&moving, 0.99),
+            "search_p99_still_ms": at(&still, 0.99), "write_p50_ms": at(&writes, 0.5), "write_p99_ms": at(&writes, 0.99),
             "live_rows": args.rows, "anonymous_bytes_per_live_row": last.map(|last| last.2 / args.rows as u64),
             "anonymous_growth": growth(|memory| memory.2), "resident_growth": growth(|memory| memory.1),
             "memory_each_minute": minutes,
@@ -175,8 +212,11 @@ fn work(
                 Ok(())
             })
         };
-        let list = if turn % 5 == 4 { &mut seen.writes } else { &mut seen.searches };
-        list.push(due.elapsed().as_micros().min(u128::from(u32::MAX)) as u32);
+        let time = due.elapsed().as_micros().min(u128::from(u32::MAX)) as u32;
+        match turn % 5 {
+            4 => seen.writes.push(time),
+            _ => seen.searches.push((due.duration_since(start).as_secs() as u32, time)),
+        }
         if let Err(error) = outcome {
             seen.errors.push(format!("{error:#}"));
         }
