@@ -30,11 +30,16 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// Starts counting towards `total` units.
+    /// Starts counting towards `total` units; 0 stands for as many as there will be.
     pub(crate) fn start(label: &'static str, total: usize) -> Self {
-        let bar = ProgressBar::with_draw_target(Some(total as u64), ProgressDrawTarget::hidden());
-        let template =
-            "  {prefix:<10} {bar:32} {percent:>3} %  {human_pos}/{human_len}  {per_sec}  {eta} left";
+        let length = Some(total as u64).filter(|&total| total > 0);
+        let bar = ProgressBar::with_draw_target(length, ProgressDrawTarget::hidden());
+        let template = match length {
+            Some(_) => {
+                "  {prefix:<10} {bar:32} {percent:>3} %  {human_pos}/{human_len}  {per_sec}  {eta} left"
+            }
+            None => "  {prefix:<10} {human_pos}  {per_sec}",
+        };
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style.progress_chars("=> "));
         }
@@ -77,17 +82,8 @@ impl Progress {
         }
         let slot = elapsed.as_secs() / LOG_EVERY;
         if slot > 0 && self.logged.fetch_max(slot, Ordering::Relaxed) < slot {
-            let rate = output::rate(done as usize, elapsed.as_secs_f64());
-            let left = elapsed.as_secs_f64() * self.total.saturating_sub(done) as f64 / done.max(1) as f64;
             // A closed standard error leaves nobody to tell.
-            let _ = writeln!(
-                std::io::stderr(),
-                "{}: {} of {}, {rate}/s, {} left",
-                self.label,
-                output::count(done),
-                output::count(self.total),
-                output::seconds(left)
-            );
+            let _ = writeln!(std::io::stderr(), "{}", log_line(self.label, done, self.total, elapsed));
         }
     }
 
@@ -95,5 +91,28 @@ impl Progress {
     pub(crate) fn finish(self) -> f64 {
         self.bar.finish_and_clear();
         self.started.elapsed().as_secs_f64()
+    }
+}
+
+/// A line of a log: how far the work is.
+fn log_line(label: &str, done: u64, total: u64, elapsed: Duration) -> String {
+    let rate = output::rate(done as usize, elapsed.as_secs_f64());
+    if total == 0 {
+        return format!("{label}: {}, {rate}/s", output::count(done));
+    }
+    let left = elapsed.as_secs_f64() * total.saturating_sub(done) as f64 / done.max(1) as f64;
+    let (done, total) = (output::count(done), output::count(total));
+    format!("{label}: {done} of {total}, {rate}/s, {} left", output::seconds(left))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_is_told_where_it_is_known() {
+        let line = |total| log_line("importing", 2000, total, Duration::from_secs(20));
+        assert_eq!(line(8000), format!("importing: 2,000 of 8,000, 100/s, {} left", output::seconds(60.0)));
+        assert_eq!(line(0), "importing: 2,000, 100/s");
     }
 }

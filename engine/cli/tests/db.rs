@@ -117,6 +117,70 @@ fn errors_name_what_is_wrong() {
     assert!(error.contains("size"), "{error}");
 }
 
+/// What is easily got wrong, and used to go wrong without a word.
+#[test]
+fn what_is_not_there_is_said() {
+    let folder = Folder::new();
+    files(&folder);
+    let run = |words: &[&str]| orthant(&folder, &[&["db"], words].concat());
+    run(&["create", "db", "a", "--dim", "2", "--metric", "l2", "--field", "size:integer"]).ok();
+    run(&["create", "db", "b", "--dim", "2", "--metric", "l2"]).ok();
+    let tenants = ["--payload", "p.jsonl", "--tenant-field", "who", "--vectors", "v.fbin"];
+    run(&[&["import", "db", "a"], &tenants[..]].concat()).ok();
+    for words in [
+        &["search", "db", "a", "--vector", "1,1"][..],
+        &["scroll", "db", "a"],
+        &["delete", "db", "a", "--key", "1"],
+    ] {
+        let ran = run(words);
+        let expected = "tenant \"default\" has no rows; there are (--tenant): \"t0\", \"t1\"";
+        assert!(ran.code == Some(0) && ran.stderr.contains(expected), "{words:?}: {}", ran.stderr);
+    }
+    let ran = run(&["scroll", "db", "a", "--tenant", "t1", "--filter", "size > 1000"]);
+    assert!(!ran.stderr.contains("has no rows"), "{}", ran.stderr);
+    let ran = run(&["stats", "db", "c"]);
+    assert!(ran.code == Some(2) && ran.stderr.contains("there are: a, b"), "{}", ran.stderr);
+    let done = run(&["compact", "db", "--json"]).json();
+    assert_eq!(
+        (&done["collections"]["a"]["moved_rows"], &done["collections"]["b"]["removed_files"]),
+        (&0.into(), &0.into())
+    );
+}
+
+#[test]
+fn keys_that_look_like_numbers_stay_apart() {
+    let folder = Folder::new();
+    let run = |words: &[&str]| orthant(&folder, &[&["db"], words, &["--json"]].concat()).json();
+    run(&["create", "db", "a", "--dim", "2", "--metric", "l2"]);
+    for key in ["7", "007", "+7"] {
+        run(&["upsert", "db", "a", "--key", key, "--vector", "1,1"]);
+    }
+    let mut found = keys(&run(&["scroll", "db", "a"]), "rows");
+    found.sort();
+    assert_eq!(found, ["+7", "007", "7"]);
+    assert_eq!(run(&["delete", "db", "a", "--key", "007"])["rows"], 1);
+    assert_eq!(keys(&run(&["scroll", "db", "a", "--limit", "1"]), "rows"), ["7"]);
+}
+
+#[test]
+fn an_import_says_what_it_wrote() {
+    let folder = Folder::new();
+    files(&folder);
+    let run = |words: &[&str]| orthant(&folder, &[&["db"], words].concat());
+    run(&["create", "db", "a", "--dim", "2", "--metric", "l2"]).ok();
+    let line = |n: u32| format!("{{\"id\": {n}, \"at\": [{n}, 1]}}\n{}", ["", "\n"][n as usize % 2]);
+    let lines: String = (0..20).map(line).collect();
+    folder.write("good.jsonl", lines.as_bytes());
+    folder.write("bad.jsonl", (lines + "{\"id\": 20, \"at\": [1]}\n").as_bytes());
+    let columns = ["--vector-column", "at", "--key", "id", "--batch", "8"];
+    let done =
+        run(&[&["import", "db", "a", "--payload", "good.jsonl", "--json"], &columns[..]].concat()).json();
+    assert_eq!(done["rows"], 20, "blank lines are no rows");
+    let ran = run(&[&["import", "db", "a", "--payload", "bad.jsonl"], &columns[..]].concat());
+    assert_eq!(ran.code, Some(2));
+    assert!(ran.stderr.contains("the first 16 rows are written"), "{}", ran.stderr);
+}
+
 #[test]
 fn tenants_and_agents_are_measured() {
     let folder = Folder::new();

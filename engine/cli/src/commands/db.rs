@@ -71,21 +71,49 @@ fn open(dir: &Path) -> anyhow::Result<Database> {
 
 fn collection(args: &CollectionArgs) -> anyhow::Result<(Database, Collection)> {
     let database = open(&args.dir)?;
-    let names = database.collections().join(", ");
-    let collection = database.collection(&args.collection);
-    let collection =
-        collection.ok_or_else(|| anyhow!("{}: no collection {:?}", args.dir.display(), args.collection));
-    Ok((database, collection.hint(format!("there are: {names}"))?))
+    let collection = named(&database, &args.dir, &args.collection)?;
+    Ok((database, collection))
 }
 
-fn tenant(args: &RowsArgs) -> anyhow::Result<(Database, Tenant)> {
+fn named(database: &Database, dir: &Path, name: &str) -> anyhow::Result<Collection> {
+    let collection = database.collection(name);
+    let collection = collection.ok_or_else(|| anyhow!("{}: no collection {name:?}", dir.display()));
+    let names = database.collections();
+    collection.hint(match names.is_empty() {
+        true => "there is none; make one with `orthant db create`".to_owned(),
+        false => format!("there are: {}", names.join(", ")),
+    })
+}
+
+fn tenant(args: &RowsArgs) -> anyhow::Result<(Database, Collection, Tenant)> {
     let (database, collection) = collection(&args.place)?;
-    Ok((database, collection.tenant(&args.tenant)?))
+    let tenant = collection.tenant(&args.tenant)?;
+    Ok((database, collection, tenant))
 }
 
-/// A number is a number, anything else a text.
+/// A number is a number, anything else a text: so is `007`, which is another key than 7.
 fn key(text: &str) -> Key {
-    text.parse::<u64>().map_or_else(|_| Key::from(text), Key::Int)
+    match text.parse::<u64>() {
+        Ok(number) if number.to_string() == text => Key::Int(number),
+        _ => Key::from(text),
+    }
+}
+
+/// Says so when nothing was found because the tenant has no rows: of a collection with tenants, the one that is meant without
+/// `--tenant` mostly has none.
+fn note_if_empty(tenant: &Tenant, collection: &Collection) -> anyhow::Result<()> {
+    if tenant.is_empty()? {
+        let names = collection.tenants()?;
+        let others: Vec<_> = names.iter().filter(|name| &***name != tenant.name()).collect();
+        let shown = others.iter().take(5).map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
+        let rest = match others.len() {
+            0 => String::new(),
+            1..=5 => format!("; there are (--tenant): {shown}"),
+            more => format!("; there are (--tenant): {shown} and {} more", more - 5),
+        };
+        crate::output::note(format_args!("tenant {:?} has no rows{rest}", tenant.name()));
+    }
+    Ok(())
 }
 
 fn filter(text: Option<&str>) -> anyhow::Result<Option<Filter>> {
@@ -157,8 +185,7 @@ fn collections(database: &Database, args: &PlaceArgs) -> anyhow::Result<Vec<Coll
         Some(name) => vec![name.as_str().into()],
         None => database.collections(),
     };
-    let one = |name: &str| database.collection(name).with_context(|| format!("no collection {name:?}"));
-    names.iter().map(|name| one(name)).collect()
+    names.iter().map(|name| named(database, &args.dir, name)).collect()
 }
 
 fn check(args: &PlaceArgs) -> anyhow::Result<()> {
@@ -207,6 +234,7 @@ fn repair(args: &PlaceArgs) -> anyhow::Result<()> {
 fn compact(args: &PlaceArgs) -> anyhow::Result<()> {
     let database = open(&args.dir)?;
     let output = Output::new(args.json);
+    let mut all = serde_json::Map::new();
     for collection in collections(&database, args)? {
         let done = collection.compact()?;
         output.line(format_args!(
@@ -215,9 +243,10 @@ fn compact(args: &PlaceArgs) -> anyhow::Result<()> {
             plural(done.moved_rows as usize, "row", "rows"),
             plural(done.removed_files as usize, "file", "files")
         ))?;
-        if args.json {
-            output.object(&json!({"collection": collection.name(), "done": done}))?;
-        }
+        all.insert(collection.name().to_owned(), serde_json::to_value(done)?);
+    }
+    if args.json {
+        output.object(&json!({"collections": all}))?;
     }
     Ok(database.close()?)
 }

@@ -7,7 +7,8 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, bail, ensure};
-use orthant_store::{FieldType, Payload, Row, Schema};
+use orthant_formats::VectorFile;
+use orthant_store::{Collection, FieldType, Payload, Row, Schema};
 use parquet::file::reader::SerializedFileReader;
 use parquet::record::Field;
 use parquet::record::reader::RowIter;
@@ -15,6 +16,7 @@ use serde_json::{Value, json};
 
 use super::{collection, key};
 use crate::args::ImportArgs;
+use crate::failure::WithHint;
 use crate::output::{Output, plural, rate, seconds};
 use crate::progress::Progress;
 use crate::vectors;
@@ -28,10 +30,41 @@ pub(super) fn run(args: &ImportArgs) -> anyhow::Result<()> {
     let (database, collection) = collection(&args.rows.place)?;
     let schema = collection.schema();
     let file = args.vectors.as_deref().map(vectors::open).transpose()?;
-    let mut payloads = args.payload.as_deref().map(|path| payloads(path, &schema)).transpose()?;
+    let payloads = args.payload.as_deref().map(|path| payloads(path, &schema)).transpose()?;
     let total = file.as_ref().map_or(0, |file| file.rows());
     let progress = Progress::start("importing", total);
     let started = Instant::now();
+    let mut written = 0;
+    let imported = import(args, &collection, file.as_ref(), payloads, &progress, &mut written);
+    let count = match imported {
+        Err(error) if written > 0 => Err(error).hint(format!(
+            "the first {} are written; importing again replaces those of the same key",
+            plural(written, "row", "rows")
+        ))?,
+        other => other?,
+    };
+    progress.finish();
+    let took = started.elapsed().as_secs_f64();
+    database.close()?;
+    let output = Output::new(args.rows.place.json);
+    let rows = plural(count, "row", "rows");
+    output.line(format_args!("imported {rows} in {}: {} rows/s", seconds(took), rate(count, took)))?;
+    if args.rows.place.json {
+        output.object(&json!({"rows": count, "seconds": took}))?;
+    }
+    Ok(())
+}
+
+/// Writes all rows; how many. `written`: those that are, whether or not all went well.
+fn import(
+    args: &ImportArgs,
+    collection: &Collection,
+    file: Option<&VectorFile>,
+    mut payloads: Option<Payloads>,
+    progress: &Progress,
+    written: &mut usize,
+) -> anyhow::Result<usize> {
+    let total = file.map_or(0, VectorFile::rows);
     let mut batches: BTreeMap<String, Vec<Row>> = BTreeMap::new();
     let mut waiting = 0;
     let mut count = 0;
@@ -62,7 +95,7 @@ pub(super) fn run(args: &ImportArgs) -> anyhow::Result<()> {
             }
         };
         let mut row = Row::without_vector(key(&name));
-        if let Some(file) = &file {
+        if let Some(file) = file {
             let mut elements = vec![0.0; file.dim()];
             file.read_row(count, &mut elements)?;
             row = Row::new(key(&name), elements);
@@ -79,28 +112,17 @@ pub(super) fn run(args: &ImportArgs) -> anyhow::Result<()> {
         waiting += 1;
         count += 1;
         if waiting == args.batch {
-            write(&collection, &mut batches)?;
+            write(collection, &mut batches)?;
+            *written = count;
             waiting = 0;
             progress.set(count);
         }
     }
-    write(&collection, &mut batches)?;
-    progress.finish();
-    let took = started.elapsed().as_secs_f64();
-    database.close()?;
-    let output = Output::new(args.rows.place.json);
-    let rows = plural(count, "row", "rows");
-    output.line(format_args!("imported {rows} in {}: {} rows/s", seconds(took), rate(count, took)))?;
-    if args.rows.place.json {
-        output.object(&json!({"rows": count, "seconds": took}))?;
-    }
-    Ok(())
+    write(collection, &mut batches)?;
+    Ok(count)
 }
 
-fn write(
-    collection: &orthant_store::Collection,
-    batches: &mut BTreeMap<String, Vec<Row>>,
-) -> anyhow::Result<()> {
+fn write(collection: &Collection, batches: &mut BTreeMap<String, Vec<Row>>) -> anyhow::Result<()> {
     for (tenant, rows) in std::mem::take(batches) {
         collection.tenant(&tenant)?.upsert_batch(rows)?;
     }
@@ -122,6 +144,8 @@ fn payloads(path: &Path, schema: &Schema) -> anyhow::Result<Payloads> {
     match path.extension().and_then(|extension| extension.to_str()) {
         Some("jsonl" | "ndjson") => {
             let lines = BufReader::new(file).lines().enumerate();
+            // Blank lines hold no row: many files end with one.
+            let lines = lines.filter(|(_, line)| !line.as_ref().is_ok_and(|line| line.trim().is_empty()));
             let parsed = lines.map(move |(number, line)| {
                 let line = line.with_context(|| shown.clone())?;
                 let value =

@@ -4,12 +4,12 @@ use anyhow::Context;
 use orthant_store::{Found, Group, Literal, Page, Row, ScrollRequest, SearchRequest};
 use serde_json::{Value, json};
 
-use super::{filter, key, tenant};
+use super::{filter, key, note_if_empty, tenant};
 use crate::args::{DeleteArgs, FindArgs, ScrollArgs, UpsertArgs};
 use crate::output::{Output, plural};
 
 pub(super) fn upsert(args: &UpsertArgs) -> anyhow::Result<()> {
-    let (database, tenant) = tenant(&args.rows)?;
+    let (database, _, tenant) = tenant(&args.rows)?;
     let payload: Value = serde_json::from_str(&args.payload).context("--payload is no JSON")?;
     let row = match args.vector.is_empty() {
         true => Row::without_vector(key(&args.key)),
@@ -21,12 +21,15 @@ pub(super) fn upsert(args: &UpsertArgs) -> anyhow::Result<()> {
 }
 
 pub(super) fn delete(args: &DeleteArgs) -> anyhow::Result<()> {
-    let (database, tenant) = tenant(&args.rows)?;
+    let (database, collection, tenant) = tenant(&args.rows)?;
     let deleted = match filter(args.filter.as_deref())? {
         Some(filter) => tenant.delete_where(&filter)?,
         None => tenant.delete_batch(args.key.iter().map(|text| key(text)))?,
     };
     done(args.rows.place.json, deleted.rows)?;
+    if deleted.rows == 0 {
+        note_if_empty(&tenant, &collection)?;
+    }
     Ok(database.close()?)
 }
 
@@ -40,7 +43,7 @@ fn done(is_json: bool, rows: usize) -> anyhow::Result<()> {
 }
 
 pub(super) fn search(args: &FindArgs) -> anyhow::Result<()> {
-    let (_database, tenant) = tenant(&args.rows)?;
+    let (_database, collection, tenant) = tenant(&args.rows)?;
     let mut request = SearchRequest::new(args.vector.clone(), args.k).ef(args.ef).with_payload();
     request.vector = args.on.as_deref().map(Into::into);
     request.filter = filter(args.filter.as_deref())?;
@@ -48,7 +51,11 @@ pub(super) fn search(args: &FindArgs) -> anyhow::Result<()> {
     request.diversity = args.diverse;
     request.exact = args.exact;
     if let Some(field) = &args.group_by {
-        return show_groups(args.rows.place.json, &tenant.search_groups(&request, field, args.group_size)?);
+        let groups = tenant.search_groups(&request, field, args.group_size)?;
+        if groups.is_empty() {
+            note_if_empty(&tenant, &collection)?;
+        }
+        return show_groups(args.rows.place.json, &groups);
     }
     let keys = |texts: &[String]| texts.iter().map(|text| key(text)).collect::<Vec<_>>();
     let found = match &args.at {
@@ -58,6 +65,9 @@ pub(super) fn search(args: &FindArgs) -> anyhow::Result<()> {
         }
         None => tenant.search(&request)?,
     };
+    if found.is_empty() {
+        note_if_empty(&tenant, &collection)?;
+    }
     let output = Output::new(args.rows.place.json);
     let text = |found: &Found| {
         let [key, distance, payload] = shown(found);
@@ -107,7 +117,7 @@ fn show_groups(is_json: bool, groups: &[Group]) -> anyhow::Result<()> {
 }
 
 pub(super) fn scroll(args: &ScrollArgs) -> anyhow::Result<()> {
-    let (_database, tenant) = tenant(&args.rows)?;
+    let (_database, collection, tenant) = tenant(&args.rows)?;
     let request = ScrollRequest {
         after: args.after.as_deref().map(key),
         limit: args.limit,
@@ -118,6 +128,9 @@ pub(super) fn scroll(args: &ScrollArgs) -> anyhow::Result<()> {
         Some(snapshot) => tenant.at(snapshot)?.scroll(&request)?,
         None => tenant.scroll(&request)?,
     };
+    if rows.is_empty() && args.after.is_none() {
+        note_if_empty(&tenant, &collection)?;
+    }
     let output = Output::new(args.rows.place.json);
     let text = |row: &Row| vec![row.key.to_string(), json!(row.payload).to_string()];
     output.table(&["key", "payload"], &rows.iter().map(text).collect::<Vec<_>>())?;
