@@ -16,6 +16,8 @@ mod insert;
 mod level;
 mod lists;
 mod memory;
+#[cfg(not(loom))]
+mod mend;
 mod merge;
 /// Models for `tests/loom_lists.rs`; not part of the interface.
 #[cfg(loom)]
@@ -56,6 +58,8 @@ pub use from_lists::LevelLists;
 pub use graph::{Graph, GraphState};
 pub use level::LevelDraw;
 pub use memory::{GraphMemory, Memory, MemoryError};
+#[cfg(not(loom))]
+pub use mend::Mended;
 pub use monitor::{Advice, Quality};
 #[cfg(not(loom))]
 pub use refine::RunRanges;
