@@ -1,7 +1,8 @@
 //! Bulk build: all rows into a graph at once, and a look at what came out.
 //!
 //! Rows are read and coded on one grid, `orthant_build` makes the lists of every level, `Graph::from_lists` the graph.
-//! Then a sample is searched ([`sample`]). Rows that memory has no room for lie in a file meanwhile ([`spill`]).
+//! Rows that searches do not find get ways to them ([`mend`]), then a sample is searched ([`sample`]). Rows that memory has no
+//! room for lie in a file meanwhile ([`spill`]).
 //!
 //! * **K1** The index is the same for the same rows and seed, on any number of threads.
 //! * **K2** An index whose sample falls below the floor is not given out as it is: it is linked anew row by row, or
@@ -14,6 +15,7 @@
 
 mod kept;
 mod memory;
+mod mend;
 mod sample;
 mod spill;
 
@@ -57,6 +59,8 @@ pub enum BulkPhase {
     Linking,
     /// Lists become a graph.
     Graph,
+    /// Rows that searches do not find get ways to them.
+    Mending,
     /// A sample is searched.
     Check,
     /// Rows are linked one by one.
@@ -78,6 +82,7 @@ impl BulkPhase {
             Self::Linking => "linking",
             Self::Graph => "graph",
             Self::Check => "check",
+            Self::Mending => "mending",
             Self::Inserting => "inserting",
             Self::Training => "training",
         }
@@ -162,6 +167,8 @@ pub struct BulkReport {
     pub worst: Option<f64>,
     /// Whether rows lie in a file.
     pub on_disk: bool,
+    /// Edges that were put in for rows that searches did not find.
+    pub mended: usize,
     /// Whether the rows were linked one by one in the end.
     pub inserted: bool,
     /// Steps that were found where [`BulkOptions::resume`] says, and used.
@@ -333,8 +340,8 @@ impl IndexBuilder {
             let folder = options.resume.as_ref().map(Folder::new);
             let (empty, found) = index.link_in_bulk(options.ef, watch, folder.as_ref())?;
             folder.iter().for_each(|folder| folder.tell(&mut report));
-            let Found { recall, worst } = found;
-            (report.recall, report.worst) = (Some(recall), Some(worst));
+            let Found { recall, worst, mended } = found;
+            (report.recall, report.worst, report.mended) = (Some(recall), Some(worst), mended);
             if !found.reaches(options.floor) {
                 if options.below == BelowFloor::Refuse {
                     return Err(BulkError::BelowFloor { recall, worst, floor: options.floor });
@@ -415,7 +422,11 @@ impl Index {
         let graph = graph.map_err(InsertError::from)?;
         let empty = std::mem::replace(&mut self.graph, graph);
         watch.progress(BulkPhase::Graph, 1, 1);
-        let found = self.search_sample(&points, &truth, ef);
+        let mended = self.mend_in_turns(ef, watch);
+        if watch.is_cancelled() {
+            return Err(BulkError::Cancelled);
+        }
+        let found = Found { mended, ..self.search_sample(&points, &truth, ef) };
         watch.progress(BulkPhase::Check, 2, 2);
         Ok((empty, found))
     }

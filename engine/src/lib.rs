@@ -19,6 +19,7 @@ mod index;
 mod info;
 mod keys;
 mod memory;
+mod mend;
 mod mode;
 mod optimize;
 mod packed;

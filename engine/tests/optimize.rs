@@ -3,7 +3,7 @@
 use orthant_engine::{Index, Key, Metric, OpenOptions, Quantization, SearchParams};
 
 mod support;
-use support::clustered;
+use support::{bytes, clustered};
 
 const DIM: usize = 24;
 
@@ -104,4 +104,35 @@ fn a_moved_number_is_no_key_twice_and_an_empty_index_stays_empty() {
     assert!(empty.is_empty());
     empty.insert_batch(&[1.0, 2.0], None).unwrap();
     assert_eq!(empty.id(&Key::from(0)).unwrap().node, 0);
+}
+
+#[test]
+fn a_mended_index_finds_every_row_and_is_the_same_on_any_threads() {
+    // Rows of tight clusters, one cluster after the other: what came first knows little of what came later.
+    let rows = |count: usize| -> Vec<f32> {
+        let (centers, noise) = (clustered(count / 20, 32, 5), clustered(count, 32, 6));
+        let place = |place: usize| place / 32 / 20 * 32 + place % 32;
+        noise.iter().enumerate().map(|(at, noise)| noise * 0.01 + centers[place(at)]).collect()
+    };
+    let rows = rows(3000);
+    let lost = |index: &Index| {
+        let finds = |&row: &usize| {
+            let found = index.search(&rows[row * 32..][..32], 10, 10).unwrap();
+            found.iter().any(|found| found.key == Key::from(row as u64))
+        };
+        3000 - (0..3000).filter(finds).count()
+    };
+    let mut made = Vec::new();
+    for threads in [1, 3] {
+        let mut index = Index::builder(32, Metric::L2).m(4).ef_construction(8).threads(1).build().unwrap();
+        index.insert_batch(&rows, None).unwrap();
+        index.set_threads(threads, None);
+        let before = lost(&index);
+        let left = index.mend(10).unwrap();
+        let after = lost(&index);
+        assert!(before > 20 && after * 4 < before && left * 4 < before, "{before}, {after}, {left}");
+        assert!(index.validate().is_ok(), "{}", index.validate());
+        made.push(bytes(&index));
+    }
+    assert!(made[0] == made[1], "1 and 3 threads");
 }

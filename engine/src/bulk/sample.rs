@@ -35,6 +35,8 @@ pub(crate) struct Found {
     pub(super) recall: f64,
     /// Of the quarter where it is least.
     pub(super) worst: f64,
+    /// Edges that were put in before.
+    pub(super) mended: usize,
 }
 
 impl Found {
@@ -91,6 +93,6 @@ impl Index {
         let share = |found: usize, asked: usize| if asked == 0 { 1.0 } else { found as f64 / asked as f64 };
         let all = parts.iter().fold((0, 0), |all, part| (all.0 + part.0, all.1 + part.1));
         let worst = parts.iter().map(|&(found, asked)| share(found, asked)).fold(1.0, f64::min);
-        Found { recall: share(all.0, all.1), worst }
+        Found { recall: share(all.0, all.1), worst, mended: 0 }
     }
 }
