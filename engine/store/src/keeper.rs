@@ -26,6 +26,9 @@ use crate::state::{TenantCell, TenantState};
 pub(crate) struct KeeperOptions {
     /// Between two looks while there is nothing to do.
     pub(crate) idle: Duration,
+    /// Between two steps of a compaction while there is other work: writers that never pause keep it from nothing else, and 128 rows
+    /// a step are fewer than a core links in that time.
+    pub(crate) compact_busy: Duration,
     /// Rows linked between two looks at whether to stop: under a second of work.
     pub(crate) link_rows: usize,
     /// A graph is saved when so many rows, as a share of those it holds, came or went since it was last saved.
@@ -43,6 +46,7 @@ impl Default for KeeperOptions {
     fn default() -> Self {
         Self {
             idle: Duration::from_millis(20),
+            compact_busy: Duration::from_millis(100),
             link_rows: 512,
             save_changes: 0.3,
             save_behind: 1 << 16,
@@ -73,8 +77,7 @@ impl Keeper {
         options: KeeperOptions,
     ) -> std::io::Result<Self> {
         let (calls, received) = channel();
-        let (saved, swept) = (BTreeMap::new(), Instant::now());
-        let work = Work { shared, collections, jobs, options, saved, swept, compactions: BTreeMap::new() };
+        let work = Work::new(shared, collections, jobs, options);
         let thread =
             std::thread::Builder::new().name("orthant-keep".to_owned()).spawn(move || work.run(&received))?;
         Ok(Self { calls: Some(calls), thread: Some(thread) })
@@ -110,6 +113,8 @@ struct Work {
     swept: Instant,
     /// The compactions under way, by collection.
     compactions: BTreeMap<u32, Compaction>,
+    /// When a compaction last had a turn.
+    compacted: Instant,
 }
 
 /// The file of a graph.
@@ -118,12 +123,17 @@ pub(crate) fn graph_path(dir: &Path, collection: u32, tenant: u32, vector: usize
 }
 
 impl Work {
+    fn new(shared: Arc<Shared>, collections: Collections, jobs: Sender<Job>, options: KeeperOptions) -> Self {
+        let (saved, now) = (BTreeMap::new(), Instant::now());
+        let compactions = BTreeMap::new();
+        Self { shared, collections, jobs, options, saved, swept: now, compactions, compacted: now }
+    }
+
     fn run(mut self, calls: &Receiver<Call>) {
         self.look_at_files();
         let mut waiting: Vec<Sender<()>> = Vec::new();
         loop {
-            let is_busy = self.step(!waiting.is_empty());
-            let is_compacting = !is_busy && self.compact();
+            let (is_busy, is_compacting) = self.turn(!waiting.is_empty());
             if !is_busy && !is_compacting {
                 for done in waiting.drain(..) {
                     let _ = done.send(());
@@ -138,6 +148,18 @@ impl Work {
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         }
+    }
+
+    /// Does a little of everything; whether there was anything to do for tenants, and whether there is more to compact. Linking comes
+    /// first, but does not keep compaction waiting for ever.
+    fn turn(&mut self, save_all: bool) -> (bool, bool) {
+        let is_busy = self.step(save_all);
+        if is_busy && self.compacted.elapsed() < self.options.compact_busy {
+            return (true, false);
+        }
+        let is_compacting = self.compact();
+        self.compacted = Instant::now();
+        (is_busy, is_compacting)
     }
 
     /// Does a little for each tenant in memory; whether there was anything to do.
