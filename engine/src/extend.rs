@@ -8,6 +8,7 @@
 //! * **E2** Lists made anew pass the same look at a sample as those of a bulk build, or the old graph is kept and the rows are
 //!   linked to it.
 //! * **E3** Cancelled, it leaves what was there as it was, and each new row in whole or not at all.
+//! * **E4** What codes the lists carry is asked again once half as many rows came as it was decided on, here or one by one before.
 //!
 //! Cost: that of a bulk build of all rows, or about that of inserting the new ones (see `Graph::insert_batch`).
 
@@ -36,7 +37,8 @@ impl Index {
     /// any number of threads. Nobody else uses it meanwhile. Returns their ids in order.
     ///
     /// Half as many rows as there are, or more, are linked together with these anew, which takes a part of the time and
-    /// about as much memory as building the whole index in bulk.
+    /// about as much memory as building the whole index in bulk. Where codes were decided on ([`Quantization::Blocks`]) that is asked
+    /// again when it is due, as [`train`](Self::train) does.
     ///
     /// # Errors
     /// As `insert_batch`.
@@ -90,7 +92,9 @@ impl Index {
         let ids = self.append_all(rows, keys)?;
         let linked = self.link_together(&ids, watch);
         self.settle_all(keys, &ids);
-        linked.map(|()| self.live_of(ids))
+        linked?;
+        self.ask_again(watch);
+        Ok(self.live_of(ids))
     }
 
     /// Inserts `count` rows that `read` fills in one by one, under their numbers: what
@@ -108,7 +112,16 @@ impl Index {
         drop(self.writes.begin());
         let ids = self.append_from(count, &mut read)?;
         self.link_together(&ids, watch)?;
+        self.ask_again(watch);
         Ok(self.live_of(ids))
+    }
+
+    /// Decides again about codes that were decided about, if that is due (E4).
+    fn ask_again(&mut self, watch: &dyn BulkWatch) {
+        if self.choice.is_some() && !watch.is_cancelled() {
+            // Without memory for it the rows are in all the same, and what was decided holds (speed T2).
+            let _ = self.train();
+        }
     }
 
     /// Those of `rows` that are in.

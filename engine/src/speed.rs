@@ -111,6 +111,10 @@ impl Index {
                 let (target, points) = (self.target_recall, exam.points());
                 self.choice = Some(Choice { bits, target, points, trials: vec![trial] });
                 self.drift = Drift::new(self.len() as u64, 0);
+                if self.are_to_be_halved() && self.halves_in_use().is_none() {
+                    // Some row did not fit.
+                    self.halve_rows(Some(&exam), trial.ef)?;
+                }
                 return Ok(());
             }
         }
@@ -177,10 +181,15 @@ impl Index {
             choice.trials.iter().find(|trial| trial.bits == choice.bits).map_or(GIVEN_BEAM, |trial| trial.ef);
         self.choice = Some(choice);
         self.drift = Drift::new(self.len() as u64, 0);
-        if self.blocks_in_use().is_some() && self.half_rows.unwrap_or(self.mode == Some(Mode::Speed)) {
+        if self.blocks_in_use().is_some() && self.are_to_be_halved() {
             self.halve_rows(exam.as_ref(), ef)?;
         }
         Ok(())
+    }
+
+    /// Whether rows are to be kept at half precision too.
+    fn are_to_be_halved(&self) -> bool {
+        self.half_rows.unwrap_or(self.mode == Some(Mode::Speed))
     }
 
     /// Keeps rows at half precision too, unless searches find less with them.

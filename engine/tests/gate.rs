@@ -137,4 +137,12 @@ fn what_was_decided_is_asked_again_as_rows_change() {
     index.insert(5000, &first[..dim]).unwrap_err();
     index.insert_batch(&first[..dim], None).unwrap();
     assert_eq!(index.info().inserted_since, 1);
+
+    // Rows that come together ask by themselves, once it is due.
+    let mut index = built(dim, Metric::L2, &first, Quantization::Blocks);
+    index.extend(&later[..500 * dim], None).unwrap();
+    assert_eq!((index.info().decided_rows, index.info().inserted_since), (1200, 500), "not yet");
+    index.extend(&later[500 * dim..], None).unwrap();
+    assert_eq!((index.info().decided_rows, index.info().inserted_since), (1900, 0));
+    assert!(recall(&index, &queries, 128) >= 0.93);
 }
