@@ -217,7 +217,8 @@ impl IndexBuilder {
     }
 
     /// With [`Quantization::Blocks`]: bits per dimension of a neighbor's code, 1, 2 or 4. 0: [`Index::train`] tries them on
-    /// rows left out of their own searches and takes the cheapest that reaches the [target](Self::target_recall), or whole rows where none does.
+    /// rows left out of their own searches and takes the smallest that reaches the [target](Self::target_recall), but for a
+    /// larger one that is cheaper by far; whole rows where none does.
     pub fn block_bits(mut self, bits: usize) -> Self {
         self.block_bits = bits;
         self

@@ -19,7 +19,7 @@ use crate::blocks::{BlockScratch, Blocks, block_metric};
 use crate::builder::Quantization;
 use crate::drift::Drift;
 use crate::exam::{Exam, K};
-use crate::gate::{CODE_BITS, Choice, Trial};
+use crate::gate::{CODE_BITS, Choice, Trial, may_four_pay};
 use crate::halves::{Halves, half_stride, scale_for};
 use crate::index::{Index, InsertError, Workers};
 use crate::memory::graph_memory;
@@ -50,9 +50,10 @@ enum By {
     Rows,
 }
 
-/// Which codes are tried, on which lists. Those behind the second cost more, to make or to search, and come where nothing
-/// before them reached the target.
-const TRIED: [(usize, By); 4] = [(1, By::Codes), (2, By::Codes), (2, By::RowsNow), (4, By::Rows)];
+/// Which codes are tried, on which lists. The third are tried where the first two say that they may pay; those behind cost more to
+/// make, and come where nothing before them reached the target.
+const TRIED: [(usize, By); 5] =
+    [(1, By::Codes), (2, By::Codes), (4, By::Codes), (2, By::RowsNow), (4, By::Rows)];
 
 /// Results that rows at half precision may miss of those that whole rows found when an exam is sat: chance.
 const CHANCE: f32 = 1.5;
@@ -141,6 +142,9 @@ impl Index {
                 if by != By::Codes && choice.trials.iter().any(is_reached) {
                     break;
                 }
+                if (bits, by) == (4, By::Codes) && !self.may_four_pay(&choice.trials, &trained)? {
+                    continue;
+                }
                 if by == By::RowsNow {
                     self.choose_lists(None, &mut trained)?;
                 }
@@ -185,6 +189,14 @@ impl Index {
             self.halve_rows(exam.as_ref(), ef)?;
         }
         Ok(())
+    }
+
+    /// Whether lists with four bits per dimension are worth a trial.
+    fn may_four_pay(&self, trials: &[Trial], trained: &Trained) -> Result<bool, InsertError> {
+        let blocks = Blocks::new(trained.metric, trained.own.clone(), &trained.mean, (trained.unit, 4))?;
+        let ids = self.graph.config().m0().next_multiple_of(16) * 4;
+        let bytes = ids + blocks.payload_bytes().next_multiple_of(64);
+        Ok(may_four_pay(trials, self.target_recall, bytes))
     }
 
     /// Whether rows are to be kept at half precision too.

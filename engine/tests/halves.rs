@@ -57,7 +57,7 @@ fn reopened(index: &Index, load: bool) -> Index {
 #[test]
 fn searches_find_as_much_whatever_came_and_went() {
     for metric in [Metric::L2, Metric::Cosine, Metric::InnerProduct] {
-        let (rows, later, queries) = (clustered(2000, DIM, 1), clustered(800, DIM, 2), clustered(60, DIM, 3));
+        let (rows, later, queries) = (clustered(1200, DIM, 1), clustered(600, DIM, 2), clustered(50, DIM, 3));
         let mut half = filled(builder(metric), &rows);
         let whole = filled(builder(metric).half_rows(false), &rows);
         assert!(half.info().half_rows.is_some() && whole.info().half_rows.is_none(), "{metric}");

@@ -151,8 +151,8 @@ pub(crate) struct GraphArgs {
     /// A name for several choices: what the index is to be good at
     #[arg(long, value_enum, value_name = "MODE", conflicts_with = "quantization")]
     pub(crate) mode: Option<ModeName>,
-    /// With --quantization blocks: bits per dimension of a neighbor's code (1, 2 or 4); 0 tries them and takes the cheapest
-    /// that reaches --target-recall, or whole rows where none does
+    /// With --quantization blocks: bits per dimension of a neighbor's code (1, 2 or 4); 0 tries them and takes the smallest
+    /// that reaches --target-recall (a larger one where it is faster by far), or whole rows where none does
     #[arg(long, value_name = "BITS", default_value_t = 0)]
     pub(crate) block_bits: usize,
     /// With codes in the lists: keep the rows that are compared last at half precision, too; whole rows then stay in the file [default: with --mode
