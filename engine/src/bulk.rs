@@ -426,6 +426,7 @@ impl Index {
         if watch.is_cancelled() {
             return Err(BulkError::Cancelled);
         }
+        watch.progress(BulkPhase::Check, 1, 2);
         let found = Found { mended, ..self.search_sample(&points, &truth, ef) };
         watch.progress(BulkPhase::Check, 2, 2);
         Ok((empty, found))
