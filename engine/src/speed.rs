@@ -114,7 +114,7 @@ impl Index {
                 self.drift = Drift::new(self.len() as u64, 0);
                 if self.are_to_be_halved() && self.halves_in_use().is_none() {
                     // Some row did not fit.
-                    self.halve_rows(Some(&exam), trial.ef)?;
+                    self.halve_rows(Some(&exam), trial.ef);
                 }
                 return Ok(());
             }
@@ -186,7 +186,7 @@ impl Index {
         self.choice = Some(choice);
         self.drift = Drift::new(self.len() as u64, 0);
         if self.blocks_in_use().is_some() && self.are_to_be_halved() {
-            self.halve_rows(exam.as_ref(), ef)?;
+            self.halve_rows(exam.as_ref(), ef);
         }
         Ok(())
     }
@@ -204,22 +204,14 @@ impl Index {
         self.half_rows.unwrap_or(self.mode == Some(Mode::Speed))
     }
 
-    /// Keeps rows at half precision too, unless searches find less with them.
-    fn halve_rows(&mut self, exam: Option<&Exam>, ef: usize) -> Result<(), InsertError> {
-        let nodes = 0..self.rows.len() as NodeId;
-        let of =
-            |largest: f32, row: &[f32]| row.iter().fold(largest, |largest, value| largest.max(value.abs()));
-        let largest = nodes.clone().filter_map(|node| self.rows.row(node)).fold(0.0, of);
-        let mut halves = self.new_halves(scale_for(largest), self.rows.len())?;
-        for node in nodes {
-            if let Some(row) = self.rows.row(node) {
-                // SAFETY: nobody else knows these halves.
-                unsafe { halves.encode(node, row) }?;
-            }
-        }
+    /// Keeps rows at half precision too, unless searches find less with them. Without memory for them whole rows are compared: what
+    /// was decided holds all the same (T2).
+    fn halve_rows(&mut self, exam: Option<&Exam>, ef: usize) {
+        self.halves = None;
+        let Ok(mut halves) = self.half_rows_of_all() else { return };
         let Some(exam) = exam else {
             self.halves = Some(halves);
-            return Ok(());
+            return;
         };
         let recall_whole = self.recall_in(exam, ef);
         halves.evidence.points = exam.points();
@@ -232,7 +224,22 @@ impl Index {
         // One result more or less is chance.
         let lost = (recall_whole - recall_half) * (K * exam.points()) as f32;
         self.halves = self.halves.take().filter(|_| is_given || lost <= CHANCE);
-        Ok(())
+    }
+
+    /// All rows at half precision.
+    fn half_rows_of_all(&self) -> Result<Halves, InsertError> {
+        let nodes = 0..self.rows.len() as NodeId;
+        let of =
+            |largest: f32, row: &[f32]| row.iter().fold(largest, |largest, value| largest.max(value.abs()));
+        let largest = nodes.clone().filter_map(|node| self.rows.row(node)).fold(0.0, of);
+        let halves = self.new_halves(scale_for(largest), self.rows.len())?;
+        for node in nodes {
+            if let Some(row) = self.rows.row(node) {
+                // SAFETY: nobody else knows these halves.
+                unsafe { halves.encode(node, row) }?;
+            }
+        }
+        Ok(halves)
     }
 
     /// Halves of no rows yet, with room for `rows`.

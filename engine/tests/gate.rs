@@ -1,9 +1,9 @@
 //! The gate: on data that few bits do not fit, an index with blocks finds what one without does.
 
-use orthant_engine::{Index, Metric, OpenOptions, Quantization, SearchParams, recall_at_k};
+use orthant_engine::{Index, Metric, OpenOptions, Quantization, SearchParams};
 
 mod support;
-use support::clustered;
+use support::{clustered, recall};
 
 fn built(dim: usize, metric: Metric, rows: &[f32], quantization: Quantization) -> Index {
     let builder = Index::builder(dim, metric).m(8).ef_construction(80).threads(1);
@@ -11,17 +11,6 @@ fn built(dim: usize, metric: Metric, rows: &[f32], quantization: Quantization) -
     index.insert_batch(rows, None).unwrap();
     index.train().unwrap();
     index
-}
-
-fn recall(index: &Index, queries: &[f32], ef: usize) -> f64 {
-    let exact = index.search_exact(queries, 10).unwrap();
-    let found = index.search_batch(queries, SearchParams::new(10, ef)).unwrap();
-    let count = queries.len() / index.dim();
-    let of_query = |query| {
-        let (found, exact): (Vec<_>, Vec<_>) = (found.hits(query).collect(), exact.hits(query).collect());
-        recall_at_k(&found, &exact, 10)
-    };
-    (0..count).map(of_query).sum::<f64>() / count as f64
 }
 
 /// Rows that are hard on codes, by name.

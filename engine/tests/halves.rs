@@ -1,11 +1,9 @@
 //! Rows at half precision: as many found as with whole rows, whatever came and went, and none lost that does not fit.
 
-use orthant_engine::{
-    FilterMode, Index, IndexBuilder, Key, Metric, Mode, OpenOptions, SearchParams, recall_at_k,
-};
+use orthant_engine::{FilterMode, Index, IndexBuilder, Key, Metric, Mode, OpenOptions, SearchParams};
 
 mod support;
-use support::clustered;
+use support::{clustered, recall};
 
 const DIM: usize = 40;
 
@@ -20,17 +18,6 @@ fn filled(builder: IndexBuilder, rows: &[f32]) -> Index {
     }
     index.train().unwrap();
     index
-}
-
-fn recall(index: &Index, queries: &[f32]) -> f64 {
-    let exact = index.search_exact(queries, 10).unwrap();
-    let found = index.search_batch(queries, SearchParams::new(10, 64)).unwrap();
-    let count = queries.len() / DIM;
-    let of_query = |query| {
-        let (found, exact): (Vec<_>, Vec<_>) = (found.hits(query).collect(), exact.hits(query).collect());
-        recall_at_k(&found, &exact, 10)
-    };
-    (0..count).map(of_query).sum::<f64>() / count as f64
 }
 
 /// Distances of what is found are those of whole rows, but for what 11 bits round away.
@@ -62,7 +49,7 @@ fn searches_find_as_much_whatever_came_and_went() {
         let whole = filled(builder(metric).half_rows(false), &rows);
         assert!(half.info().half_rows.is_some() && whole.info().half_rows.is_none(), "{metric}");
         assert_eq!(half.info().memory.half_bytes, 128, "{metric}");
-        assert!((recall(&half, &queries) - recall(&whole, &queries)).abs() <= 0.01, "{metric}");
+        assert!((recall(&half, &queries, 64) - recall(&whole, &queries, 64)).abs() <= 0.01, "{metric}");
         agree(&half, &queries);
 
         // What comes, goes, moves and is laid out anew has its halves.
@@ -124,13 +111,13 @@ fn filtered_searches_find_only_what_passes_and_as_much() {
 fn a_row_too_large_for_them_is_found_by_its_own_distance() {
     let (rows, queries) = (clustered(2000, DIM, 6), clustered(40, DIM, 7));
     let index = filled(builder(Metric::L2), &rows);
-    let before = recall(&index, &queries);
+    let before = recall(&index, &queries, 64);
     let far: Vec<f32> = queries[..DIM].iter().map(|value| value * 100.0).collect();
     index.insert(5_000u64, &far).unwrap();
     assert!(index.info().half_rows.is_none(), "whole rows are compared from here on");
     let found = index.search(&far, 1, 64).unwrap();
     assert_eq!((&found[0].key, found[0].distance), (&Key::from(5_000), 0.0));
-    assert!(recall(&index, &queries) >= before - 0.01);
+    assert!(recall(&index, &queries, 64) >= before - 0.01);
     // Nor are they written into the file, whose rows are then loaded.
     let mut opened = reopened(&index, true);
     assert!(opened.info().half_rows.is_none());
@@ -140,7 +127,7 @@ fn a_row_too_large_for_them_is_found_by_its_own_distance() {
     assert!(opened.info().half_rows.is_some());
     assert_eq!(opened.search(&far, 1, 64).unwrap()[0].key, Key::from(5_000));
     // What it decided for, by a beam of its own choice.
-    assert!(recall(&opened, &queries) >= 0.93);
+    assert!(recall(&opened, &queries, 64) >= 0.93);
 }
 
 #[test]

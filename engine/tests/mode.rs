@@ -1,9 +1,9 @@
 //! Named modes: what they choose, that they are kept, and what they find.
 
-use orthant_engine::{Index, Metric, Mode, OpenOptions, Quantization, SearchParams, recall_at_k};
+use orthant_engine::{Index, Metric, Mode, OpenOptions, Quantization, SearchParams};
 
 mod support;
-use support::clustered;
+use support::{clustered, recall};
 
 const DIM: usize = 48;
 
@@ -13,17 +13,6 @@ fn built(mode: Mode, rows: &[f32]) -> Index {
     index.insert_batch(rows, None).unwrap();
     index.train().unwrap();
     index
-}
-
-fn recall(index: &Index, queries: &[f32]) -> f64 {
-    let exact = index.search_exact(queries, 10).unwrap();
-    let found = index.search_batch(queries, SearchParams::new(10, 64)).unwrap();
-    let count = queries.len() / DIM;
-    let of_query = |query| {
-        let (found, exact): (Vec<_>, Vec<_>) = (found.hits(query).collect(), exact.hits(query).collect());
-        recall_at_k(&found, &exact, 10)
-    };
-    (0..count).map(of_query).sum::<f64>() / count as f64
 }
 
 #[test]
@@ -44,7 +33,7 @@ fn a_mode_is_kept_and_finds_what_it_says() {
             "{mode}: {choice:?}"
         );
         assert!(choice.trials.iter().any(|trial| trial.bits == choice.bits), "{mode}: {choice:?}");
-        assert!(recall(&index, &queries) > 0.95, "{mode}");
+        assert!(recall(&index, &queries, 64) > 0.95, "{mode}");
 
         let path = std::env::temp_dir().join(format!("orthant-mode-{mode}-{}.idx", std::process::id()));
         index.save(&path).unwrap();

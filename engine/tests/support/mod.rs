@@ -42,3 +42,15 @@ pub(crate) fn bytes(index: &orthant_engine::Index) -> Vec<u8> {
     index.save(&path).unwrap();
     std::fs::read(path).unwrap()
 }
+
+/// The mean recall@10 of a batch of `queries` with a beam of `ef`, against an exact scan.
+pub(crate) fn recall(index: &orthant_engine::Index, queries: &[f32], ef: usize) -> f64 {
+    let exact = index.search_exact(queries, 10).unwrap();
+    let found = index.search_batch(queries, orthant_engine::SearchParams::new(10, ef)).unwrap();
+    let count = queries.len() / index.dim();
+    let of_query = |query| {
+        let (found, exact): (Vec<_>, Vec<_>) = (found.hits(query).collect(), exact.hits(query).collect());
+        orthant_engine::recall_at_k(&found, &exact, 10)
+    };
+    (0..count).map(of_query).sum::<f64>() / count as f64
+}
